@@ -1,0 +1,343 @@
+//! What happened, in the past tense: the core returns events and never calls anybody with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::id::Source;
+use super::verdict::kinds;
+
+/// One value of an event's named fields.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Field {
+    /// Not known.
+    None,
+    /// A short text of ours: never a prompt, an argument, a header or a credential.
+    Text(Arc<str>),
+    /// A whole number.
+    Count(u64),
+    /// A ratio or another real number.
+    Number(f64),
+    /// A length of time; Python reads it as seconds.
+    Span(Duration),
+    /// Yes or no.
+    Flag(bool),
+}
+
+impl From<&'static str> for Field {
+    fn from(text: &'static str) -> Self {
+        Self::Text(text.into())
+    }
+}
+impl From<Arc<str>> for Field {
+    fn from(text: Arc<str>) -> Self {
+        Self::Text(text)
+    }
+}
+impl From<u32> for Field {
+    fn from(n: u32) -> Self {
+        Self::Count(n.into())
+    }
+}
+impl From<u64> for Field {
+    fn from(n: u64) -> Self {
+        Self::Count(n)
+    }
+}
+impl From<f64> for Field {
+    fn from(x: f64) -> Self {
+        Self::Number(x)
+    }
+}
+impl From<bool> for Field {
+    fn from(yes: bool) -> Self {
+        Self::Flag(yes)
+    }
+}
+impl From<Duration> for Field {
+    fn from(span: Duration) -> Self {
+        Self::Span(span)
+    }
+}
+impl<T: Into<Self>> From<Option<T>> for Field {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::None, Into::into)
+    }
+}
+
+macro_rules! events {
+    ($($(#[$meta:meta])* $variant:ident = $text:literal { $($(#[$fmeta:meta])* $field:ident: $ty:ty,)* })+) => {
+        kinds! {
+            /// The kinds of event, in the words Python users subscribe with.
+            EventKind { $($(#[$meta])* $variant = $text,)+ }
+        }
+
+        /// Something that happened.
+        #[derive(Clone, Debug)]
+        pub enum Event {
+            $($(#[$meta])* $variant {
+                /// Who says so.
+                source: Source,
+                $($(#[$fmeta])* $field: $ty,)*
+            },)+
+        }
+
+        impl Event {
+            /// Which kind it is.
+            #[must_use]
+            pub const fn kind(&self) -> EventKind {
+                match self { $(Self::$variant { .. } => EventKind::$variant,)+ }
+            }
+
+            /// Who says so.
+            #[must_use]
+            pub const fn source(&self) -> &Source {
+                match self { $(Self::$variant { source, .. } => source,)+ }
+            }
+
+            /// Its named fields, in the order they are declared.
+            #[must_use]
+            pub fn fields(&self) -> Vec<(&'static str, Field)> {
+                match self {
+                    $(Self::$variant { source: _, $($field,)* } =>
+                        vec![$((stringify!($field), Field::from($field.clone())),)*],)+
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// A breaker tripped.
+    CircuitOpened = "circuit_opened" {
+        /// The rule that tripped it: "consecutive_failures", "failure_rate", "slow_call_rate", "probe_failed", "retry_after", "forced".
+        reason: &'static str,
+        /// How long it stays open.
+        open_for: Duration,
+        /// Failures in a row, when it tripped.
+        failures: u32,
+    }
+    /// An open breaker admitted its first probe.
+    CircuitHalfOpened = "circuit_half_opened" {}
+    /// A breaker closed again.
+    CircuitClosed = "circuit_closed" {
+        /// "recovered", "reset" or "forced".
+        reason: &'static str,
+    }
+    /// A breaker in shadow mode would have tripped here (B21).
+    WouldOpen = "would_open" {
+        /// The rule that would have tripped it.
+        reason: &'static str,
+    }
+    /// A call was refused before it was tried.
+    CallRejected = "call_rejected" {
+        /// Why.
+        reason: &'static str,
+        /// After how long it is worth asking again.
+        retry_after: Option<Duration>,
+    }
+    /// A further attempt is due after a wait.
+    RetryScheduled = "retry_scheduled" {
+        /// The attempt that will be made next, counted from 1.
+        attempt: u32,
+        /// The wait before it.
+        delay: Duration,
+        /// The failure that asks for it.
+        error: &'static str,
+        /// The node that failed, in a pool.
+        node: Option<Arc<str>>,
+    }
+    /// A call has failed for good.
+    AttemptsExhausted = "attempts_exhausted" {
+        /// How many attempts were made.
+        attempts: u32,
+        /// The last failure.
+        error: &'static str,
+    }
+    /// A retry was not made because the shared budget is empty.
+    BudgetExhausted = "budget_exhausted" {
+        /// How many attempts had been made.
+        attempts: u32,
+    }
+    /// A call outlived one of its clocks.
+    CallTimedOut = "call_timed_out" {
+        /// Which clock: "total", "attempt", "first_item", "idle".
+        which: &'static str,
+        /// Its limit.
+        limit: Duration,
+    }
+    /// A call moved from a node that failed it to another.
+    CallFailedOver = "call_failed_over" {
+        /// The node that failed.
+        from_node: Arc<str>,
+        /// The node asked next.
+        to_node: Arc<str>,
+        /// The attempt made there, counted from 1.
+        attempt: u32,
+        /// The failure.
+        error: &'static str,
+    }
+    /// A heartbeat did not come.
+    HeartbeatMissed = "heartbeat_missed" {
+        /// The node.
+        node: Arc<str>,
+        /// Misses in a row, this one included.
+        misses: u32,
+        /// Why it counts as missed: "timeout", "connect", "status 503", …
+        reason: Arc<str>,
+    }
+    /// A node missed a heartbeat but is not given up yet.
+    NodeSuspected = "node_suspected" {
+        /// The node.
+        node: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+    }
+    /// A node is given up: no call goes there until it recovers.
+    NodeMarkedFailed = "node_marked_failed" {
+        /// The node.
+        node: Arc<str>,
+        /// Who found out: "heartbeat", "breaker" or "report: …".
+        reason: Arc<str>,
+    }
+    /// Traffic is being moved away from a failed node.
+    FailoverStarted = "failover_started" {
+        /// The failed node.
+        node: Arc<str>,
+    }
+    /// Traffic has a new home (none when the failed node was the only one).
+    FailoverCompleted = "failover_completed" {
+        /// The failed node.
+        node: Arc<str>,
+        /// A node that is ready in its place.
+        to_node: Option<Arc<str>>,
+    }
+    /// A failed node gave its first sign of life.
+    RecoveryStarted = "recovery_started" {
+        /// The node.
+        node: Arc<str>,
+    }
+    /// A failed node is up again.
+    RecoveryCompleted = "recovery_completed" {
+        /// The node.
+        node: Arc<str>,
+        /// How long it was down.
+        downtime: Duration,
+    }
+    /// A node joined the pool.
+    NodeAdded = "node_added" {
+        /// The node.
+        node: Arc<str>,
+    }
+    /// A node left the pool.
+    NodeRemoved = "node_removed" {
+        /// The node.
+        node: Arc<str>,
+    }
+    /// A draining node has no call left.
+    NodeDrained = "node_drained" {
+        /// The node.
+        node: Arc<str>,
+    }
+}
+
+/// Where the core puts events. It knows who listens, so that costly events nobody wants are not built.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    events: Vec<Event>,
+    interest: u64,
+}
+
+impl Outbox {
+    /// Changes of state: always built, because each of them is a log line by default.
+    pub const STATE_CHANGES: u64 = mask(&[
+        EventKind::CircuitOpened,
+        EventKind::CircuitHalfOpened,
+        EventKind::CircuitClosed,
+        EventKind::WouldOpen,
+        EventKind::NodeSuspected,
+        EventKind::NodeMarkedFailed,
+        EventKind::FailoverStarted,
+        EventKind::FailoverCompleted,
+        EventKind::RecoveryStarted,
+        EventKind::RecoveryCompleted,
+        EventKind::NodeAdded,
+        EventKind::NodeRemoved,
+        EventKind::NodeDrained,
+    ]);
+    /// Every kind.
+    pub const EVERYTHING: u64 = u64::MAX;
+
+    /// An outbox for the kinds in the bit set `interest`, and the changes of state.
+    #[must_use]
+    pub const fn new(interest: u64) -> Self {
+        Self { events: Vec::new(), interest: interest | Self::STATE_CHANGES }
+    }
+
+    /// Puts in the event that `build` makes, if anybody wants its kind.
+    pub fn emit(&mut self, kind: EventKind, build: impl FnOnce() -> Event) {
+        if self.interest & bit(kind) != 0 {
+            let event = build();
+            debug_assert_eq!(event.kind(), kind);
+            self.events.push(event);
+        }
+    }
+
+    /// What is inside, in order.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Is there nothing inside?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Takes everything out, in order.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Event> {
+        self.events.drain(..)
+    }
+}
+
+/// The bit of `kind` in an interest set.
+#[must_use]
+pub const fn bit(kind: EventKind) -> u64 {
+    1 << kind as u32
+}
+
+/// The interest set of `kinds`.
+#[must_use]
+pub const fn mask(kinds: &[EventKind]) -> u64 {
+    let (mut set, mut i) = (0, 0);
+    while i < kinds.len() {
+        set |= bit(kinds[i]);
+        i += 1;
+    }
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costly_kinds_are_not_built_unless_wanted() {
+        let source = Source::new("b");
+        let rejected = || Event::CallRejected { source: source.clone(), reason: "open", retry_after: None };
+        let mut deaf = Outbox::new(0);
+        deaf.emit(EventKind::CallRejected, || panic!("nobody wanted it"));
+        assert!(deaf.is_empty());
+        let mut keen = Outbox::new(bit(EventKind::CallRejected));
+        keen.emit(EventKind::CallRejected, rejected);
+        assert_eq!(keen.events()[0].fields()[0], ("reason", Field::Text("open".into())));
+    }
+
+    #[test]
+    fn every_kind_has_a_bit_and_a_name_that_leads_back() {
+        assert!(EventKind::ALL.len() <= 64);
+        for &kind in EventKind::ALL {
+            assert_eq!(EventKind::from_name(kind.as_str()), Some(kind));
+        }
+    }
+}
