@@ -18,3 +18,4 @@
 #![cfg_attr(not(feature = "python"), forbid(unsafe_code))]
 
 pub mod base;
+pub mod pool;
