@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::execution::{Execution, Moment};
 use super::{Finish, Step, Target};
-use crate::base::id::NodeId;
-use crate::base::{Event, EventKind, Failure, Time};
+use crate::base::{Event, EventKind, Failure, NodeId, Time};
 
 impl Execution {
     /// Decides from the latest outcome (A14), never from the first one's.
@@ -72,6 +71,9 @@ impl Execution {
 
     /// Ends the call with the last attempt's own error.
     pub(super) fn give_up(&self, at: &mut Moment<'_>) -> Step {
+        if self.plan.attempts() == 1 {
+            return Step::Finish(Finish::Raise);
+        }
         at.out.emit(EventKind::AttemptsExhausted, || Event::AttemptsExhausted {
             source: self.plan.source.clone(),
             attempts: self.attempts,
@@ -82,9 +84,7 @@ impl Execution {
 
     fn untried_node_is_ready(&self, now: Time) -> bool {
         match &self.plan.target {
-            Target::Roster(roster) => roster
-                .pool()
-                .is_ready_outside(&self.tried, &mut |id| roster.admissible(id, now)),
+            Target::Roster(roster) => roster.is_ready_outside(&self.tried, now),
             _ => false,
         }
     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::roster::Seat;
 use super::{Attempt, Exhausted, Finish, Plan, Roster, Step, Target, Tried};
 use crate::base::error::RejectionKind;
-use crate::base::id::NodeId;
-use crate::base::{Dice, Event, EventKind, Outbox, Rejection, Time, Verdict};
+use crate::base::{Dice, Event, EventKind, NodeId, Outbox, Rejection, Time, Verdict};
 use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::{Expiry, Phase, Which};
 
@@ -77,6 +76,9 @@ impl Execution {
             tried: Vec::new(),
             history: Vec::new(),
         };
+        if let Target::Roster(roster) = &call.plan.target {
+            roster.count_call();
+        }
         let step = call.next_attempt(at);
         (call, step)
     }
@@ -204,7 +206,7 @@ impl Execution {
         let earliest = roster.earliest(at.now);
         match (self.plan.exhausted, self.deadline, earliest) {
             (Exhausted::TryAnyway, ..) => {
-                if let Some(seat) = roster.pick_anyway(&[], at.now, at.dice) {
+                if let Some(seat) = roster.pick_anyway(&[], at.dice) {
                     return self.seated(roster, seat, at);
                 }
             }
@@ -213,6 +215,7 @@ impl Execution {
             }
             _ => {}
         }
+        roster.count_rejected();
         let retry_after = earliest.map(|t| t.since(at.now));
         let source = self.plan.source.clone();
         at.out.emit(EventKind::CallRejected, || Event::CallRejected {
@@ -221,13 +224,16 @@ impl Execution {
             retry_after,
         });
         let mut rejection = Rejection::new(RejectionKind::NoNodeReady, "no_node_ready", retry_after, source);
-        rejection.detail = Some(roster.pool().explain(at.now).into());
+        let nodes = roster.explain(at.now);
+        let told: Vec<String> = nodes.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        rejection.detail = Some(told.join("; ").into());
         Step::Finish(Finish::Reject(rejection))
     }
 
     fn seated(&mut self, roster: &Arc<Roster>, seat: Seat, at: &mut Moment<'_>) -> Step {
         let node = seat.node;
         if let Some(failed) = self.tried.last().copied().filter(|failed| *failed != node) {
+            roster.count_failover();
             self.tell_failed_over(failed, node, at);
         }
         self.take_off(Held::Seat(Arc::clone(roster), seat), Some(node), at)
@@ -299,7 +305,7 @@ impl Execution {
 
     pub(super) fn node_name(&self, node: NodeId) -> Option<Arc<str>> {
         match &self.plan.target {
-            Target::Roster(roster) => roster.pool().name_of(node),
+            Target::Roster(roster) => Some(roster.pool().name_of(node)),
             _ => None,
         }
     }

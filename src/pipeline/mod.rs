@@ -28,7 +28,7 @@ mod plan;
 mod roster;
 mod step;
 
-pub use execution::Execution;
+pub use execution::{Execution, Moment};
 pub use plan::{Exhausted, Plan, Target};
-pub use roster::Roster;
+pub use roster::{Roster, Tally};
 pub use step::{Attempt, Finish, Step, Tried};

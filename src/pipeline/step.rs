@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::id::NodeId;
-use crate::base::{FailureKind, Rejection, Time};
+use crate::base::{FailureKind, NodeId, Rejection, Time};
 use crate::policy::timeout::Expiry;
 
 /// The next thing for the driver to do.

@@ -16,6 +16,7 @@
 //! What it deliberately does not do: it asks no node anything (the runtime's ticker does), knows no
 //! policy (whether a breaker admits a call is the caller's closure), and reads no clock.
 
+mod anyway;
 mod balancer;
 mod config;
 mod detector;

@@ -75,7 +75,7 @@ pub fn choice<T>(
 
 /// The error for a value that breaks a rule; the value is shown shortened.
 pub fn refuse(field: &'static str, rule: impl Into<String>, value: &Bound<'_, PyAny>) -> PyErr {
-    errors::config(value.py(), &ConfigError::new(field, rule, shown(value)))
+    errors::config_about(value, &ConfigError::new(field, rule, shown(value)))
 }
 
 /// A short `repr`, safe against objects whose `repr` raises or is long.

@@ -36,6 +36,16 @@ pub fn config(py: Python<'_>, error: &ConfigError) -> PyErr {
     })
 }
 
+/// The same, with the value itself rather than its description.
+pub fn config_about(value: &Bound<'_, PyAny>, error: &ConfigError) -> PyErr {
+    let py = value.py();
+    raise(py, configuration_error(py), &error.to_string(), |kwargs| {
+        kwargs.set_item("field", error.field)?;
+        kwargs.set_item("rule", error.rule.as_str())?;
+        kwargs.set_item("value", value)
+    })
+}
+
 /// `CallTimeout(message, limit=…, which=…)`.
 pub fn timeout(py: Python<'_>, expiry: &Expiry) -> PyErr {
     let (which, seconds) = (expiry.which.as_str(), expiry.limit.as_secs_f64());

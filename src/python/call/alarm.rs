@@ -33,13 +33,14 @@ pub struct Alarm {
 #[derive(Debug)]
 enum Timer {
     Loop(Py<PyAny>),
+    /// Dropped with the alarm, and so disarmed.
     Manual(TimerHandle),
 }
 
 #[derive(Debug, Default)]
 struct Bell {
     rung: AtomicBool,
-    busy: Mutex<Option<Busy>>,
+    busy: Mutex<Busy>,
 }
 
 /// What the timer calls.
@@ -86,9 +87,9 @@ impl Alarm {
         self,
         py: Python<'_>,
         outcome: PyResult<Py<PyAny>>,
-    ) -> ((PyResult<Py<PyAny>>, bool), Option<Busy>) {
+    ) -> ((PyResult<Py<PyAny>>, bool), Busy) {
         self.stop(py);
-        let busy = self.bell.busy.lock().take();
+        let busy = std::mem::take(&mut *self.bell.busy.lock());
         if !self.bell.rung.load(Ordering::Acquire) {
             return ((outcome, false), busy);
         }
@@ -114,13 +115,10 @@ impl Alarm {
     }
 
     fn stop(&self, py: Python<'_>) {
-        match &self.timer {
-            Timer::Manual(handle) => handle.cancel(),
-            Timer::Loop(handle) => {
-                if let Err(broken) = handle.bind(py).call_method0(intern!(py, "cancel")) {
-                    broken.write_unraisable(py, None);
-                }
-            }
+        if let Timer::Loop(handle) = &self.timer
+            && let Err(broken) = handle.bind(py).call_method0(intern!(py, "cancel"))
+        {
+            broken.write_unraisable(py, None);
         }
     }
 
@@ -134,13 +132,26 @@ impl Alarm {
 }
 
 fn arm_manual(running: Py<PyAny>, ringer: Py<PyAny>, bell: Arc<Bell>, expiry: Expiry) -> TimerHandle {
-    clock::call_at(
-        expiry.at,
-        Box::new(move |busy| {
-            *bell.busy.lock() = Some(busy);
+    let ring = move |busy| {
+        let left = expiry.at.since(clock::now());
+        if left.is_zero() {
+            *bell.busy.lock() = busy;
             call_soon(&running, (ringer,));
-        }),
-    )
+        } else {
+            // The manual clock is gone: the rest of the wait is the loop's.
+            hand_over(&running, left.as_secs_f64(), ringer);
+        }
+    };
+    clock::call_at(expiry.at, Box::new(ring))
+}
+
+/// `loop.call_soon_threadsafe(loop.call_later, seconds, ringer)`.
+fn hand_over(running: &Py<PyAny>, seconds: f64, ringer: Py<PyAny>) {
+    // At interpreter shutdown there is no loop left.
+    let _shutting_down = Python::try_attach(|py| match running.getattr(py, "call_later") {
+        Ok(call_later) => call_soon(running, (call_later, seconds, ringer)),
+        Err(broken) => broken.write_unraisable(py, Some(running.bind(py))),
+    });
 }
 
 /// `loop.call_soon_threadsafe(*args)`; a loop that is closed has nobody left to tell.

@@ -17,12 +17,12 @@ use super::call::Call;
 use super::coroutine::awaited;
 use super::guard::Guard;
 use super::resume::{Input, Resumed, resume};
-use super::wait;
+use super::wait::{Look, Nap};
 use crate::base::Time;
 use crate::pipeline::Step;
 use crate::policy::timeout::Phase;
 use crate::python::judge;
-use crate::runtime::clock;
+use crate::runtime::clock::{self, Busy};
 
 /// A guarded async generator.
 #[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedAsyncGenerator")]
@@ -64,7 +64,7 @@ enum StepState {
     New(Request),
     /// Waiting for the user's iterator: the call, the iterator, what it gave to wait for.
     Waiting { call: Call, source: Py<PyAny>, inner: Py<PyAny>, begun: bool, since: Time, alarm: Option<Alarm> },
-    Sleeping { call: Call, inner: Py<PyAny> },
+    Sleeping { call: Call, nap: Nap },
     Closing { inner: Py<PyAny> },
     /// A step runs right now, or is over.
     Spent,
@@ -108,7 +108,7 @@ impl StreamStep {
             StepState::Waiting { call, source, inner, begun, since, alarm } => {
                 advance(py, Ask { call, source, begun }, inner, since, alarm, input)
             }
-            StepState::Sleeping { call, inner } => sleep_on(py, call, inner, input),
+            StepState::Sleeping { call, nap } => sleep_on(py, call, nap, input),
             StepState::Closing { inner } => close_on(py, inner, input),
             StepState::Spent => {
                 // The stream's own state belongs to another step, or to nobody: it is left as it is.
@@ -198,7 +198,7 @@ fn advance(
     };
     let ((outcome, ours), _busy) = match alarm {
         Some(alarm) => alarm.resolve(py, outcome),
-        None => ((outcome, false), None),
+        None => ((outcome, false), Busy::idle()),
     };
     match outcome {
         Ok(item) => {
@@ -239,8 +239,8 @@ fn follow(py: Python<'_>, mut call: Call, mut step: Step) -> Turn {
                 Err(error) => return Turn::Over(Shared::Done, Err(error)),
             },
             Step::Sleep { until } => {
-                return match wait::sleeping(py, until) {
-                    Ok(inner) => sleep_on(py, call, inner.unbind(), Input::none(py)),
+                return match Nap::until(py, until) {
+                    Ok(nap) => sleep_on(py, call, nap, Input::none(py)),
                     Err(error) => Turn::Over(Shared::Done, Err(error)),
                 };
             }
@@ -257,15 +257,14 @@ fn open<'py>(made: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     made.call_method0(intern!(made.py(), "__aiter__"))
 }
 
-fn sleep_on(py: Python<'_>, mut call: Call, inner: Py<PyAny>, input: Input<'_>) -> Turn {
-    match resume(inner.bind(py), input) {
-        Resumed::Yielded(on) => Turn::Wait(StepState::Sleeping { call, inner }, on.unbind()),
-        Resumed::Returned(value) => {
-            let _busy = wait::woken(&value);
+fn sleep_on(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn {
+    match nap.look(py, input) {
+        Look::Asleep(on) => Turn::Wait(StepState::Sleeping { call, nap }, on),
+        Look::Awake(_busy) => {
             let step = call.wake();
             follow(py, call, step)
         }
-        Resumed::Raised(error) => Turn::Over(Shared::Done, Err(error)),
+        Look::Raised(error) => Turn::Over(Shared::Done, Err(error)),
     }
 }
 
@@ -381,7 +380,8 @@ impl StreamStep {
         let state = std::mem::replace(&mut *self.state.lock(), StepState::Spent);
         let (inner, alarm) = match state {
             StepState::Waiting { inner, alarm, .. } => (inner, alarm),
-            StepState::Sleeping { inner, .. } | StepState::Closing { inner } => (inner, None),
+            StepState::Sleeping { nap, .. } => (nap.inner().clone_ref(py), None),
+            StepState::Closing { inner } => (inner, None),
             StepState::New(_) | StepState::Spent => return Ok(()),
         };
         if let Some(alarm) = alarm {
@@ -400,9 +400,9 @@ impl StreamStep {
                 visit.call(source)?;
                 visit.call(inner)
             }
-            StepState::Sleeping { call, inner } => {
+            StepState::Sleeping { call, nap } => {
                 call.traverse(&visit)?;
-                visit.call(inner)
+                visit.call(nap.inner())
             }
             StepState::Closing { inner } => visit.call(inner),
             StepState::New(_) | StepState::Spent => Ok(()),

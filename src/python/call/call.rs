@@ -7,18 +7,20 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::guard::Guard;
 use crate::base::Verdict;
-use crate::pipeline::execution::Moment;
+use crate::pipeline::Moment;
 use crate::pipeline::{Attempt, Execution, Finish, Step};
-use crate::python::{convert, errors};
+use crate::python::{convert, errors, events};
+use crate::runtime::dice::ThreadDice;
 use crate::runtime::{clock, dispatch};
 
 /// Runs `act` with the present moment, the dice and an outbox, and posts what it put there.
 pub fn moment<R>(act: impl FnOnce(&mut Moment<'_>) -> R) -> R {
     let mut out = dispatch::outbox();
     let now = clock::now();
-    let result = clock::with_dice(|dice| act(&mut Moment { now, dice, out: &mut out }));
+    let result = act(&mut Moment { now, dice: &mut ThreadDice, out: &mut out });
     if !out.is_empty() {
         dispatch::post(&mut out);
+        events::ensure_delivery();
     }
     result
 }

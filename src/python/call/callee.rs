@@ -8,8 +8,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::base::ConfigError;
-use crate::base::id::NodeId;
+use crate::base::{ConfigError, NodeId};
 use crate::pipeline::Attempt;
 use crate::python::errors;
 

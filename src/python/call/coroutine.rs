@@ -14,7 +14,7 @@ use super::alarm::Alarm;
 use super::call::Call;
 use super::guard::Guard;
 use super::resume::{Input, Resumed, resume};
-use super::wait;
+use super::wait::{Look, Nap};
 use crate::pipeline::Step;
 use crate::policy::timeout::Phase;
 use crate::python::judge;
@@ -36,7 +36,7 @@ enum State {
     /// In the user's coroutine, with our clock running if one is set.
     Running(Call, Py<PyAny>, Option<Alarm>),
     /// Between two attempts.
-    Sleeping(Call, Py<PyAny>),
+    Sleeping(Call, Nap),
     Done,
 }
 
@@ -79,11 +79,11 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
         }
         (State::New(_), Input::Throw(error)) => (State::Done, Err(error)),
         (State::New(mut call), Input::Send(_)) => match call.start(py) {
-            Ok(step) => follow(py, call, step, None),
+            Ok(step) => follow(py, call, step, Busy::idle()),
             Err(error) => (State::Done, Err(error)),
         },
         (State::Running(call, inner, alarm), input) => turn(py, call, inner, alarm, input),
-        (State::Sleeping(call, sleep), input) => awake(py, call, sleep, input),
+        (State::Sleeping(call, nap), input) => awake(py, call, nap, input),
     }
 }
 
@@ -102,7 +102,7 @@ fn turn(
     };
     let (outcome, busy) = match alarm {
         Some(alarm) => alarm.resolve(py, outcome),
-        None => ((outcome, false), None),
+        None => ((outcome, false), Busy::idle()),
     };
     let step = match outcome {
         (outcome, true) => call.record_as(outcome, &judge::timed_out()),
@@ -128,21 +128,20 @@ fn suspend(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm
 }
 
 /// The sleep between two attempts goes on, or is over.
-fn awake(py: Python<'_>, mut call: Call, sleep: Py<PyAny>, input: Input<'_>) -> Turn {
-    match resume(sleep.bind(py), input) {
-        Resumed::Yielded(on) => (State::Sleeping(call, sleep), Ok(Resumption::Wait(on.unbind()))),
-        Resumed::Returned(value) => {
-            let busy = wait::woken(&value);
+fn awake(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn {
+    match nap.look(py, input) {
+        Look::Asleep(on) => (State::Sleeping(call, nap), Ok(Resumption::Wait(on))),
+        Look::Awake(busy) => {
             let step = call.wake();
             follow(py, call, step, busy)
         }
-        Resumed::Raised(error) => (State::Done, Err(error)),
+        Look::Raised(error) => (State::Done, Err(error)),
     }
 }
 
 /// Does what the machine says until there is something to wait for, or the end. `_busy` tells a manual
 /// clock that we are at work.
-fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Option<Busy>) -> Turn {
+fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Busy) -> Turn {
     loop {
         step = match step {
             Step::Attempt(attempt) => match call.attempt(py, &attempt).and_then(|made| awaited(&made)) {
@@ -154,8 +153,8 @@ fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Option<Busy>) -
                 Err(error) => return (State::Done, Err(error)),
             },
             Step::Sleep { until } => {
-                return match wait::sleeping(py, until) {
-                    Ok(sleep) => awake(py, call, sleep.unbind(), Input::none(py)),
+                return match Nap::until(py, until) {
+                    Ok(nap) => awake(py, call, nap, Input::none(py)),
                     Err(error) => (State::Done, Err(error)),
                 };
             }
@@ -207,9 +206,8 @@ impl Drive {
         let taken = self.state.lock().take();
         let state = taken.ok_or_else(|| PyValueError::new_err("coroutine already executing"))?;
         let closed = match &state {
-            State::Running(_, inner, _) | State::Sleeping(_, inner) => {
-                inner.bind(py).call_method0(intern!(py, "close")).map(drop)
-            }
+            State::Running(_, inner, _) => inner.bind(py).call_method0(intern!(py, "close")).map(drop),
+            State::Sleeping(_, nap) => nap.inner().bind(py).call_method0(intern!(py, "close")).map(drop),
             State::New(_) | State::Done => Ok(()),
         };
         if let State::Running(_, _, Some(alarm)) = state {
@@ -241,9 +239,9 @@ impl Drive {
                 }
                 visit.call(inner)
             }
-            Some(State::Sleeping(call, inner)) => {
+            Some(State::Sleeping(call, nap)) => {
                 call.traverse(&visit)?;
-                visit.call(inner)
+                visit.call(nap.inner())
             }
             Some(State::Done) | None => Ok(()),
         }

@@ -7,6 +7,7 @@ use super::call::Call;
 use super::guard::Guard;
 use super::wait;
 use crate::pipeline::Step;
+use crate::runtime::clock::Busy;
 
 /// Carries one call to its end.
 pub fn call<'py>(
@@ -17,7 +18,7 @@ pub fn call<'py>(
     let py = guard.py();
     let mut call = Call::new(guard.clone().unbind(), args.unbind(), kwargs.map(Bound::unbind));
     let mut step = call.start(py)?;
-    let mut busy = None;
+    let mut busy = Busy::idle();
     loop {
         step = match step {
             Step::Attempt(attempt) => {
@@ -26,8 +27,7 @@ pub fn call<'py>(
             }
             Step::AskBackoff { retry } => call.ask_backoff(py, retry)?,
             Step::Sleep { until } => {
-                drop(busy.take());
-                busy = wait::blocking(py, until)?;
+                busy = wait::blocking(py, until, busy)?;
                 call.wake()
             }
             Step::Finish(finish) => return call.finish(py, finish),

@@ -15,7 +15,7 @@ use super::guard::Guard;
 use super::resume::{Input, Resumed, resume};
 use super::wait;
 use crate::pipeline::Step;
-use crate::runtime::clock;
+use crate::runtime::clock::{self, Busy};
 
 /// A guarded generator.
 #[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedGenerator")]
@@ -106,7 +106,7 @@ fn turn(
 
 /// Does what the machine says until an item or the end comes of it.
 fn follow(py: Python<'_>, mut call: Call, mut step: Step) -> (State, PyResult<Py<PyAny>>) {
-    let mut busy = None;
+    let mut busy = Busy::idle();
     loop {
         step = match step {
             Step::Attempt(attempt) => {
@@ -122,9 +122,8 @@ fn follow(py: Python<'_>, mut call: Call, mut step: Step) -> (State, PyResult<Py
                 Err(error) => return (State::Done, Err(error)),
             },
             Step::Sleep { until } => {
-                drop(busy.take());
-                match wait::blocking(py, until) {
-                    Ok(guard) => busy = guard,
+                match wait::blocking(py, until, busy) {
+                    Ok(held) => busy = held,
                     Err(error) => return (State::Done, Err(error)),
                 }
                 call.wake()

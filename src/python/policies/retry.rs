@@ -10,6 +10,7 @@ use pyo3::types::{PyFloat, PyInt};
 use crate::policy::retry::{Backoff as Law, Budget, Jitter, RetryConfig};
 use crate::python::convert::{choice, count, given, positive_span, real, refuse, span};
 use crate::python::errors;
+use crate::runtime::dice::ThreadDice;
 
 /// A law by which waits grow; made by `exponential`, `linear`, `constant` and `decorrelated`.
 #[pyclass(frozen, eq, module = "holdfast._native")]
@@ -196,9 +197,7 @@ impl Retry {
 
     /// The wait before retry `retry` (counted from 1), drawn anew; `None` where the user's own back-off rules.
     fn draw(&self, retry: u32) -> Option<f64> {
-        let wait = crate::runtime::clock::with_dice(|dice| {
-            self.config.backoff.wait(retry, Duration::ZERO, dice)
-        });
+        let wait = self.config.backoff.wait(retry, Duration::ZERO, &mut ThreadDice);
         wait.map(|wait| wait.as_secs_f64())
     }
 
