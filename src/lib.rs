@@ -18,3 +18,5 @@
 #![cfg_attr(not(feature = "python"), forbid(unsafe_code))]
 
 pub mod base;
+pub mod policy;
+pub mod window;
