@@ -111,8 +111,8 @@ events! {
     CircuitOpened = "circuit_opened" {
         /// The rule that tripped it: "consecutive_failures", "failure_rate", "slow_call_rate", "probe_failed", "retry_after", "forced".
         reason: &'static str,
-        /// How long it stays open.
-        open_for: Duration,
+        /// How long it stays open; none when it was forced open, which only an operator ends.
+        open_for: Option<Duration>,
         /// Failures in a row, when it tripped.
         failures: u32,
     }

@@ -8,6 +8,7 @@ pub mod error;
 pub mod event;
 pub mod id;
 pub mod rng;
+pub mod sync;
 pub mod time;
 pub mod verdict;
 
