@@ -19,3 +19,4 @@
 
 pub mod base;
 pub mod pool;
+pub mod runtime;
