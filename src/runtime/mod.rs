@@ -18,6 +18,8 @@
 
 pub mod clock;
 pub mod dice;
+pub mod dispatch;
+pub mod engine;
 pub mod process;
 
 pub use process::{after_fork_in_child, after_fork_in_parent, before_fork};

@@ -32,6 +32,8 @@ pub fn generation() -> usize {
 pub fn before_fork() {
     // What is being made by another thread right now would stay half-made in the child for ever.
     super::clock::prepare_fork();
+    super::dispatch::prepare_fork();
+    super::engine::prepare_fork();
     let guard = GATE.get().lock();
     HELD.with(|held| held.borrow_mut().replace(guard));
 }
@@ -50,7 +52,6 @@ pub fn after_fork_in_child() {
 
 /// Held by background threads of ours for each short moment in which they touch what calls share, so
 /// that no fork catches them in it.
-#[must_use]
 pub fn quiet() -> MutexGuard<'static, ()> {
     GATE.get().lock()
 }

@@ -58,7 +58,6 @@ pub(super) fn fire(waiter: Callback) {
 ///
 /// In system mode nobody is called when `due` comes: whoever waits then has a timer of their own.
 /// Dropping the handle forgets the callback.
-#[must_use]
 pub fn call_at(due: Time, callback: Callback) -> TimerHandle {
     let station = station();
     let mut timers = station.timers.lock();

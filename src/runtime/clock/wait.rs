@@ -97,7 +97,7 @@ pub async fn sleep_until(due: Time, mut carried: Busy) -> Busy {
         } else {
             tokio::select! {
                 biased;
-                rung = bell => carried = rung.unwrap_or_default(),
+                call = bell => carried = call.unwrap_or_default(),
                 () = tokio::time::sleep(due.since(now())) => {}
             }
         }
