@@ -4,3 +4,5 @@
 //! above puts them in order, the runtime does what they say.
 
 pub mod breaker;
+pub mod retry;
+pub mod timeout;
