@@ -18,12 +18,13 @@ def pytest_sessionstart() -> None:
 
     where = Path(holdfast.__file__).resolve()
     if where.is_relative_to(ROOT / "python"):
-        pytest.exit(f"holdfast was imported from {where}; run `make test-python`", returncode=pytest.ExitCode.USAGE_ERROR)
+        why = f"holdfast was imported from {where}; run `make test-python`"
+        pytest.exit(why, returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture
 def fresh_python(tmp_path: Path) -> FreshPython:
-    """Runs code in a new interpreter, outside the tree and with warnings as errors; returns what it printed."""
+    """Runs code in a new interpreter, outside the tree, warnings as errors; returns what it printed."""
 
     def run(code: str) -> str:
         done = subprocess.run(

@@ -38,7 +38,9 @@ def test_every_crate_is_permissively_licensed() -> None:
     """Each crate this machine's build can link has a licence that deny.toml allows."""
     host = re.search(r"host: (.*)", cargo("-vV"))
     assert host is not None
-    graph = cargo("metadata", "--locked", "--format-version=1", "--all-features", "--filter-platform", host[1])
+    graph = cargo(
+        "metadata", "--locked", "--format-version=1", "--all-features", "--filter-platform", host[1]
+    )
     crates = {crate["name"]: crate["license"] or "none" for crate in json.loads(graph)["packages"]}
     assert "pyo3" in crates
     allow = allowed()

@@ -15,6 +15,13 @@ import holdfast
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
+# Python's own count, and the system's where it tells.
+THREADS = """
+import os, threading, holdfast
+tasks = "/proc/self/task"
+print(threading.active_count(), len(os.listdir(tasks)) if os.path.isdir(tasks) else 1)
+"""
+
 
 def new_modules(fresh_python: Callable[[str], str]) -> set[str]:
     return set(json.loads(fresh_python(NEW_MODULES)))
@@ -37,8 +44,7 @@ def test_import_leaves_costly_parts_of_the_standard_library_for_later(
 
 def test_import_starts_no_thread(fresh_python: Callable[[str], str]) -> None:
     """The runtime starts at the first heartbeat, never at import: the process stays free to fork."""
-    counted = "import os, threading, holdfast; tasks = '/proc/self/task'; print(threading.active_count(), "
-    assert fresh_python(counted + "len(os.listdir(tasks)) if os.path.isdir(tasks) else 1)").split() == ["1", "1"]
+    assert fresh_python(THREADS).split() == ["1", "1"]
 
 
 def test_import_keeps_the_gil_as_it_was(fresh_python: Callable[[str], str]) -> None:
@@ -71,7 +77,8 @@ def test_the_distribution_requires_nothing() -> None:
 def test_the_distribution_has_its_command_and_licences() -> None:
     """The wheel installs the command `holdfast` and ships both licence texts."""
     distribution = importlib.metadata.distribution("holdfast")
-    commands = {point.name: point.value for point in distribution.entry_points.select(group="console_scripts")}
+    points = distribution.entry_points.select(group="console_scripts")
+    commands = {point.name: point.value for point in points}
     assert commands == {"holdfast": "holdfast.cli:main"}
     assert distribution.metadata["License-Expression"] == "MIT OR Apache-2.0"
     files = {path.name for path in distribution.files or []}
