@@ -1,0 +1,41 @@
+"""LangChain models and runnables that survive their providers.
+
+    from holdfast.langchain import FailoverChatModel, with_resilience
+
+`with_resilience(model)` gives back a model of the same type whose calls are retried, guarded by a breaker
+and bounded in time; `FailoverChatModel(nodes)` is one chat model over several. Both are real
+`BaseChatModel`s: one run in the trace per call, tools and structured output as before.
+
+=================  ===========================================================================================
+`chat_model.py`    one chat model behind a pipeline: a subclass of the model's own class, made on the fly
+`failover.py`      several chat models behind a manager, seen as one
+`runnable.py`      every other runnable: behind a pipeline, or several behind a manager
+`_bindings.py`     tools and schemas, translated by each node for itself
+`_copies.py`       the same runnable with the retries of its SDK off, on a copy
+`_messages.py`     where a stream's content begins, and who answered
+=================  ===========================================================================================
+
+What it deliberately does not do: decide anything. When to retry and where to go next is the core's business.
+"""
+
+try:
+    import langchain_core as _langchain_core
+except ImportError as missing:
+    raise ImportError(
+        "holdfast.langchain needs langchain-core: pip install 'holdfast[langchain]'"
+    ) from missing
+
+from holdfast.langchain.chat_model import guard_chat_model
+from holdfast.langchain.failover import FailoverChatModel
+from holdfast.langchain.runnable import FailoverRunnable, ResilientRunnable, with_resilience, wrap_runnable
+
+__all__ = [
+    "FailoverChatModel",
+    "FailoverRunnable",
+    "ResilientRunnable",
+    "guard_chat_model",
+    "with_resilience",
+    "wrap_runnable",
+]
+
+del _langchain_core

@@ -1,0 +1,213 @@
+"""Runnables behind a pipeline, and several behind a manager.
+
+A chat model becomes a chat model (`chat_model.py`), a binding stays a binding around its guarded model.
+Everything else (retrievers, chains, lambdas) becomes a `ResilientRunnable`. Batches go element by element
+through `invoke`, so that one element's failure costs only that element.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+
+from holdfast.langchain._copies import without_sdk_retries
+from holdfast.langchain._messages import closing_async
+from holdfast.langchain._nodes import Targets, manager_for_llms, pipeline_for_llms
+from holdfast.langchain.chat_model import guard_chat_model
+
+Bare = Runnable[Any, Any]
+AnyRunnable = TypeVar("AnyRunnable", bound=Runnable[Any, Any])
+
+
+def with_resilience(runnable: AnyRunnable, **fields: Any) -> AnyRunnable:
+    """The runnable with retries, a breaker and whatever else `holdfast.Pipeline` offers.
+
+    Args:
+        runnable: A chat model comes back as a model of the same class, a binding of one as a binding; any
+            other runnable as a `ResilientRunnable`. It is not changed: the retries of its SDK are off on a
+            copy.
+        fields: The fields of `holdfast.Pipeline`. Unless given: three attempts, a circuit breaker, and the
+            classifier for LLM calls.
+
+    Raises:
+        ConfigurationError: A field breaks a rule.
+    """
+    return cast("AnyRunnable", wrap_runnable(pipeline_for_llms(fields), runnable))
+
+
+def wrap_runnable(pipeline: Any, runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """The runnable behind the pipeline; what a policy applied to a runnable as a decorator gives."""
+    match runnable:
+        case BaseChatModel():
+            return guard_chat_model(pipeline, runnable)
+        case RunnableBinding():
+            return runnable.model_copy(update={"bound": wrap_runnable(pipeline, runnable.bound)})
+        case _:
+            return ResilientRunnable(pipeline, runnable)
+
+
+class _Guarded(Runnable[Any, Any]):
+    """What a guarded runnable and a pool of them share: every path is one of four drivers around an attempt.
+
+    The runs of the attempts are children of the caller's run, as they would be without the guard.
+    """
+
+    @property
+    @abstractmethod
+    def _model(self) -> Runnable[Any, Any]:
+        """The runnable that speaks for this one where its types are asked for."""
+
+    @abstractmethod
+    def _run(self, attempt: Callable[[Bare], Any]) -> Any: ...
+
+    @abstractmethod
+    async def _arun(self, attempt: Callable[[Bare], Awaitable[Any]]) -> Any: ...
+
+    @abstractmethod
+    def _run_stream(self, attempt: Callable[[Bare], Iterator[Any]]) -> Iterator[Any]: ...
+
+    @abstractmethod
+    def _run_astream(self, attempt: Callable[[Bare], AsyncIterator[Any]]) -> AsyncIterator[Any]: ...
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+        """One guarded call."""
+        configs = _configs(config)
+        return self._run(lambda runnable: runnable.invoke(input, next(configs), **kwargs))
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+        """One guarded call, awaited."""
+        configs = _configs(config)
+        return await self._arun(lambda runnable: runnable.ainvoke(input, next(configs), **kwargs))
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any | None) -> Iterator[Any]:  # noqa: A002
+        """A guarded stream: asked again only while nothing has been handed out."""
+        configs = _configs(config)
+        yield from self._run_stream(lambda runnable: runnable.stream(input, next(configs), **kwargs))
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any | None,
+    ) -> AsyncIterator[Any]:
+        """A guarded asynchronous stream."""
+        configs = _configs(config)
+        items = self._run_astream(lambda runnable: runnable.astream(input, next(configs), **kwargs))
+        async with closing_async(items):
+            async for item in items:
+                yield item
+
+    @property
+    def InputType(self) -> type[Any]:  # noqa: N802
+        """The type of input of the guarded runnable."""
+        return self._model.InputType
+
+    @property
+    def OutputType(self) -> type[Any]:  # noqa: N802
+        """The type of output of the guarded runnable."""
+        return self._model.OutputType
+
+    def get_input_schema(self, config: RunnableConfig | None = None) -> Any:
+        """The input schema of the guarded runnable."""
+        return self._model.get_input_schema(config)
+
+    def get_output_schema(self, config: RunnableConfig | None = None) -> Any:
+        """The output schema of the guarded runnable."""
+        return self._model.get_output_schema(config)
+
+    @property
+    def config_specs(self) -> list[Any]:
+        """What can be configured in the guarded runnable."""
+        return self._model.config_specs
+
+
+class ResilientRunnable(_Guarded):
+    """A runnable behind a pipeline.
+
+    Args:
+        pipeline: The `Pipeline` that every call, stream or batch element goes through.
+        runnable: The runnable. It is not changed.
+    """
+
+    def __init__(self, pipeline: Any, runnable: Runnable[Any, Any]) -> None:
+        self.pipeline = pipeline
+        self.bound = without_sdk_retries(runnable)
+        self.name = runnable.get_name()
+
+    @property
+    def _model(self) -> Runnable[Any, Any]:
+        return self.bound
+
+    def _run(self, attempt: Callable[[Bare], Any]) -> Any:
+        return self.pipeline.call(attempt, self.bound)
+
+    async def _arun(self, attempt: Callable[[Bare], Awaitable[Any]]) -> Any:
+        async def on_bound() -> Any:
+            return await attempt(self.bound)
+
+        return await self.pipeline.acall(on_bound)
+
+    def _run_stream(self, attempt: Callable[[Bare], Iterator[Any]]) -> Iterator[Any]:
+        return cast("Iterator[Any]", self.pipeline.stream(attempt, self.bound))
+
+    def _run_astream(self, attempt: Callable[[Bare], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+        return cast("AsyncIterator[Any]", self.pipeline.astream(attempt, self.bound))
+
+
+class FailoverRunnable(_Guarded):
+    """One runnable over several: a call that fails on one node goes on at the next.
+
+    Args:
+        nodes: `holdfast.Node`s whose targets are runnables. They are not changed; the retries of their SDKs
+            are off on the copies that are used.
+        fields: The fields of `holdfast.FailoverManager`. Errors are judged by the classifier for LLM calls
+            unless `classify` is given.
+
+    Raises:
+        ConfigurationError: A target is not a runnable, or the manager refuses a field.
+    """
+
+    def __init__(self, nodes: Sequence[Any], **fields: Any) -> None:
+        nodes = list(nodes)
+        self.manager = manager_for_llms(nodes, Runnable, fields)
+        self.name = fields.get("name")
+        self._targets = Targets()
+        self._first = self._targets.of(nodes[0].target)
+
+    @property
+    def _model(self) -> Runnable[Any, Any]:
+        return cast("Runnable[Any, Any]", self._first)
+
+    def _run(self, attempt: Callable[[Bare], Any]) -> Any:
+        return self.manager.run(lambda node: attempt(self._targets.of(node.target)))
+
+    async def _arun(self, attempt: Callable[[Bare], Awaitable[Any]]) -> Any:
+        async def on(node: Any) -> Any:
+            return await attempt(self._targets.of(node.target))
+
+        return await self.manager.arun(on)
+
+    def _run_stream(self, attempt: Callable[[Bare], Iterator[Any]]) -> Iterator[Any]:
+        return cast(
+            "Iterator[Any]", self.manager.run_stream(lambda node: attempt(self._targets.of(node.target)))
+        )
+
+    def _run_astream(self, attempt: Callable[[Bare], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+        return cast(
+            "AsyncIterator[Any]",
+            self.manager.run_astream(lambda node: attempt(self._targets.of(node.target))),
+        )
+
+
+def _configs(config: RunnableConfig | None) -> Iterator[RunnableConfig | None]:
+    """The config of each attempt: a run id may be used once, so only the first attempt has the one given."""
+    yield config
+    later = config
+    if config is not None and "run_id" in config:
+        later = cast("RunnableConfig", {key: value for key, value in config.items() if key != "run_id"})
+    while True:
+        yield later
