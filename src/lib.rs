@@ -18,3 +18,10 @@
 #![cfg_attr(not(feature = "python"), forbid(unsafe_code))]
 
 pub mod base;
+pub mod pipeline;
+pub mod policy;
+pub mod pool;
+#[cfg(feature = "python")]
+mod python;
+pub mod runtime;
+pub mod window;

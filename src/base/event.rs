@@ -111,8 +111,8 @@ events! {
     CircuitOpened = "circuit_opened" {
         /// The rule that tripped it: "consecutive_failures", "failure_rate", "slow_call_rate", "probe_failed", "retry_after", "forced".
         reason: &'static str,
-        /// How long it stays open.
-        open_for: Duration,
+        /// How long it stays open; none when it was forced open, which only an operator ends.
+        open_for: Option<Duration>,
         /// Failures in a row, when it tripped.
         failures: u32,
     }
@@ -245,6 +245,7 @@ events! {
 pub struct Outbox {
     events: Vec<Event>,
     interest: u64,
+    forward: Option<fn(&Event)>,
 }
 
 impl Outbox {
@@ -270,7 +271,21 @@ impl Outbox {
     /// An outbox for the kinds in the bit set `interest`, and the changes of state.
     #[must_use]
     pub const fn new(interest: u64) -> Self {
-        Self { events: Vec::new(), interest: interest | Self::STATE_CHANGES }
+        Self { events: Vec::new(), interest: interest | Self::STATE_CHANGES, forward: None }
+    }
+
+    /// An outbox that shows each event to `forward` as it is put in, which is while its source is still
+    /// locked: that keeps the events of one source in order, whichever threads they come from. `forward`
+    /// only queues, and calls nobody.
+    #[must_use]
+    pub const fn forwarding(interest: u64, forward: fn(&Event)) -> Self {
+        Self { events: Vec::new(), interest: interest | Self::STATE_CHANGES, forward: Some(forward) }
+    }
+
+    /// Has each event been shown to somebody already?
+    #[must_use]
+    pub const fn forwards(&self) -> bool {
+        self.forward.is_some()
     }
 
     /// Puts in the event that `build` makes, if anybody wants its kind.
@@ -278,6 +293,9 @@ impl Outbox {
         if self.interest & bit(kind) != 0 {
             let event = build();
             debug_assert_eq!(event.kind(), kind);
+            if let Some(forward) = self.forward {
+                forward(&event);
+            }
             self.events.push(event);
         }
     }

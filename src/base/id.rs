@@ -7,6 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub u64);
 
+/// A node of one pool: its place in the order of joining, never given to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
 /// A named object that speaks through events.
 ///
 /// The name is a label: two sources may share it. The id never repeats, so that a listener of one

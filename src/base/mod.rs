@@ -8,12 +8,13 @@ pub mod error;
 pub mod event;
 pub mod id;
 pub mod rng;
+pub mod sync;
 pub mod time;
 pub mod verdict;
 
 pub use error::{ConfigError, Rejection, RejectionKind};
 pub use event::{Event, EventKind, Field, Outbox};
-pub use id::{Source, SourceId};
+pub use id::{NodeId, Source, SourceId};
 pub use rng::{Dice, SplitMix};
 pub use time::Time;
 pub use verdict::{Blame, Failure, FailureKind, Verdict};

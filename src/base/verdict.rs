@@ -116,6 +116,8 @@ kinds! {
         Local = "local",
         /// A programming error.
         Bug = "bug",
+        /// A guard inside refused to try: nobody failed, and another node may still answer.
+        Rejected = "rejected",
     }
 }
 

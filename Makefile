@@ -1,0 +1,192 @@
+# The project's vocabulary: each verb below installs what it needs into .venv and target/, and nothing else.
+# Needed beforehand: Rust (cargo, rustfmt, clippy), CPython 3.11 or newer with venv, and make.
+#
+#   PYTHON=python3.13 make test     another interpreter (.venv is remade for it)
+#   PROFILE=quick make test         a wheel that compiles faster and runs slower
+#   PYTHONS="python3.12 …" make test-all
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14 python3.14t
+PROFILE ?= release
+VENV ?= .venv
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PY := $(abspath $(VENV))/bin/python
+CORE := --locked --no-default-features
+
+# "3.11.7", or "3.14.0t" without the GIL; empty if PYTHON is missing or too old, which `venv` then explains.
+VERSION_OF = import platform, sys, sysconfig, venv, ensurepip; \
+	sys.exit(1) if sys.version_info < (3, 11) or platform.python_implementation() != "CPython" else \
+	print(platform.python_version() + ("t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""))
+PYVERSION := $(shell $(PYTHON) -c '$(VERSION_OF)' 2>/dev/null)
+
+WHEELS := $(TARGET)/wheels/$(PROFILE)-$(PYVERSION)
+# Stamps: when each was made is when the thing it stands for was last brought up to date.
+MADE := $(VENV)/.made-with-$(PYVERSION)
+BUILDER := $(VENV)/.has-builder
+TOOLS := $(VENV)/.has-tools
+BUILT := $(WHEELS)/.built
+INSTALLED := $(VENV)/.has-$(PROFILE)-wheel
+INTEGRATED := $(VENV)/.has-$(PROFILE)-wheel-with-all
+
+# Folders too: their time changes when a file goes away.
+CRATE := Cargo.toml Cargo.lock build.rs $(shell find src -type d -o -name '*.rs')
+PACKAGE := pyproject.toml README.md LICENSE-MIT LICENSE-APACHE \
+	$(shell find python -not -path '*/__pycache__*' -not -name '*.so')
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+
+# PyO3 must look at the interpreter the wheel is for.
+export PYO3_PYTHON := $(PY)
+export CARGO_TERM_PROGRESS_WHEN := never
+
+## setup: make .venv with every tool the other verbs use
+.PHONY: setup
+setup: $(TOOLS)
+
+## demo: build the wheel and run the tour: a chain of models that survives a killed provider
+.PHONY: demo
+demo: $(INSTALLED)
+	$(VENV)/bin/holdfast demo
+
+## build: build the wheel and install it into .venv
+.PHONY: build
+build: $(INSTALLED)
+
+## test: everything that must hold, fastest failures first
+.PHONY: test
+test: rust-fmt test-core python-lint clippy mypy stubtest test-python
+
+## test-core: the Rust tests, without an interpreter
+.PHONY: test-core
+test-core:
+	cargo test $(CORE)
+
+## test-python: the Python tests, against the installed wheel
+.PHONY: test-python
+test-python: $(INTEGRATED)
+	$(PY) -P -m pytest $(PYTEST)
+
+## test-all: the wheel and its tests on every interpreter of PYTHONS that runs
+.PHONY: test-all
+test-all:
+	@tested=""; absent=""; \
+	for python in $(PYTHONS); do \
+		if version=$$($$python -c '$(VERSION_OF)' 2>/dev/null); then \
+			echo "== $$python is $$version"; \
+			$(MAKE) --no-print-directory test-python PYTHON=$$python VENV=.venvs/$$version; \
+			tested="$$tested $$version"; \
+		else \
+			absent="$$absent $$python"; \
+		fi; \
+	done; \
+	echo "tested:$${tested:- none}"; echo "not found, or not able to run:$${absent:- none}"; \
+	[ -n "$$tested" ]
+
+## lint: formatting and lints of both languages
+.PHONY: lint rust-fmt clippy python-lint
+lint: rust-fmt python-lint clippy
+
+rust-fmt:
+	@cargo fmt --version >/dev/null 2>&1 || { echo "rustfmt is missing: rustup component add rustfmt"; exit 1; }
+	cargo fmt --check
+
+clippy: $(MADE)
+	@cargo clippy --version >/dev/null 2>&1 || { echo "clippy is missing: rustup component add clippy"; exit 1; }
+	cargo clippy $(CORE) --all-targets -- -D warnings
+	cargo clippy --locked --all-targets -- -D warnings
+
+python-lint: $(TOOLS)
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+
+## fmt: format both languages and mend what the linters can mend
+.PHONY: fmt
+fmt: $(TOOLS)
+	cargo fmt
+	$(PY) -m ruff check --fix-only --quiet
+	$(PY) -m ruff format --quiet
+
+## types: the types of the package, of its users, and of the native module
+.PHONY: types mypy stubtest
+types: mypy stubtest
+
+mypy: $(TOOLS)
+	$(PY) -m mypy python/holdfast $(wildcard tests/python/typing)
+
+# From a folder that is not the tree, so that it compares the stub and the module of the installed wheel.
+stubtest: $(INTEGRATED)
+	cd $(VENV) && $(PY) -P -m mypy.stubtest holdfast._native
+
+## bench: the benchmarks of both languages (see benches/README.md)
+.PHONY: bench
+bench: $(INTEGRATED)
+	$(if $(wildcard benches/*.rs),cargo bench $(CORE))
+	for bench in $(wildcard benches/python/*.py); do $(PY) -P $$bench; done
+
+## soak: what takes long: random tests with many cases, every interleaving of the atomics, licences
+.PHONY: soak
+soak: licences
+	PROPTEST_CASES=20000 cargo test $(CORE) --release
+	$(if $(wildcard tests/rust/loom.rs),RUSTFLAGS="--cfg loom" \
+		cargo test $(CORE) --release --target-dir $(TARGET)/loom --test loom)
+
+## licences: cargo-deny over the whole dependency graph (its first run compiles cargo-deny)
+.PHONY: licences
+licences:
+	@[ -x $(TARGET)/tools/bin/cargo-deny ] || cargo install --locked --root $(TARGET)/tools cargo-deny
+	$(TARGET)/tools/bin/cargo-deny --all-features check
+
+## all: test, demo and bench
+.PHONY: all
+all: test demo bench
+
+## clean: remove what the verbs made
+.PHONY: clean
+clean:
+	cargo clean
+	rm -rf .venv .venvs reports .mypy_cache .pytest_cache .ruff_cache
+
+## help: this list
+.PHONY: help
+help:
+	@sed -n 's/^## \([a-z-]*\): /\1\t/p' Makefile | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+$(MADE):
+	@$(PYTHON) -c '$(VERSION_OF)' >/dev/null 2>&1 || { \
+		echo "Holdfast needs CPython 3.11 or newer with venv and ensurepip; this is what PYTHON=$(PYTHON) says:"; \
+		$(PYTHON) --version || true; \
+		$(PYTHON) -c 'import venv, ensurepip' || true; \
+		echo "Choose another one: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) --upgrade 'pip>=25.1'
+	touch $@
+
+$(BUILDER): $(MADE) pyproject.toml
+	@cargo --version >/dev/null 2>&1 || { echo "cargo is missing: https://rustup.rs"; exit 1; }
+	$(PIP) --group build
+	touch $@
+
+$(TOOLS): $(BUILDER) pyproject.toml
+	$(PIP) --group dev
+	touch $@
+
+$(BUILT): $(BUILDER) $(CRATE) $(PACKAGE)
+	rm -rf $(WHEELS)
+	$(PY) -m maturin build --profile $(PROFILE) --interpreter $(PY) --out $(WHEELS)
+	touch $@
+
+# Two steps: pip leaves a wheel alone whose version it already has.
+$(INSTALLED): $(BUILT)
+	$(PIP) "$$(echo $(WHEELS)/*.whl)[openai]"
+	$(PIP) --force-reinstall --no-deps $(WHEELS)/*.whl
+	rm -f $(VENV)/.has-*-wheel*
+	touch $@
+
+$(INTEGRATED): $(INSTALLED) $(TOOLS)
+	$(PIP) "$$(echo $(WHEELS)/*.whl)[all]"
+	touch $@

@@ -1,0 +1,90 @@
+"""Holdfast: fault tolerance for LLM applications.
+
+A circuit breaker, retry, heartbeat and failover manager whose decisions are made in Rust and whose policies
+are Python values that are also decorators::
+
+    import holdfast as hf
+
+    @hf.resilient(retry=3, breaker=hf.CircuitBreaker("search"), timeout=10.0)
+    def search(query: str) -> list[str]: ...
+
+Everything public is listed below.
+"""
+
+from holdfast._classify import Verdict, classify
+from holdfast._events import Event, subscribe
+from holdfast._exceptions import (
+    BudgetExhausted,
+    BulkheadFull,
+    CallTimeout,
+    CircuitOpen,
+    ConfigurationError,
+    HoldfastError,
+    NoNodeReady,
+    RateLimited,
+    Rejected,
+    StreamInterrupted,
+    Truncated,
+)
+from holdfast._history import Tried, history
+from holdfast._native import Backoff, BreakerMetrics, __version__
+from holdfast._policies import (
+    DEFAULT,
+    BreakerState,
+    CircuitBreaker,
+    CountWindow,
+    Pipeline,
+    Retry,
+    RetryBudget,
+    Timeout,
+    breakers,
+    constant,
+    decorrelated,
+    exponential,
+    linear,
+    resilient,
+)
+from holdfast._pool import FailoverManager, Heartbeat, HttpProbe, ManagerMetrics, Node, NodeView
+
+__all__ = [
+    "DEFAULT",
+    "Backoff",
+    "BreakerMetrics",
+    "BreakerState",
+    "BudgetExhausted",
+    "BulkheadFull",
+    "CallTimeout",
+    "CircuitBreaker",
+    "CircuitOpen",
+    "ConfigurationError",
+    "CountWindow",
+    "Event",
+    "FailoverManager",
+    "Heartbeat",
+    "HoldfastError",
+    "HttpProbe",
+    "ManagerMetrics",
+    "NoNodeReady",
+    "Node",
+    "NodeView",
+    "Pipeline",
+    "RateLimited",
+    "Rejected",
+    "Retry",
+    "RetryBudget",
+    "StreamInterrupted",
+    "Timeout",
+    "Tried",
+    "Truncated",
+    "Verdict",
+    "__version__",
+    "breakers",
+    "classify",
+    "constant",
+    "decorrelated",
+    "exponential",
+    "history",
+    "linear",
+    "resilient",
+    "subscribe",
+]

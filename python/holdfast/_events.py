@@ -1,0 +1,220 @@
+"""Events on their way to listeners.
+
+The core returns events, the runtime queues them, and one Python thread, started when the first is posted or the
+first listener comes, hands them out: in order, one at a time, outside every lock and every call. A listener that
+raises is reported on the logger ``holdfast`` and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from holdfast import _native
+from holdfast._exceptions import refuse
+
+if TYPE_CHECKING:
+    import threading
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    Listener = Callable[["Event"], object]
+
+_GOOD_NEWS = frozenset(
+    ("circuit_closed", "circuit_half_opened", "failover_completed", "recovery_started", "recovery_completed",
+     "node_added", "node_removed", "node_drained")
+)  # fmt: skip
+
+
+class Event:
+    """Something that happened; frozen.
+
+    Attributes:
+        kind: What, in the past tense and snake_case, such as ``"circuit_opened"``.
+        source: The name of who says so.
+        at: When, on the wall clock, in UTC.
+        seq: Its number; of two events the earlier has the smaller.
+
+    The kind's own fields are attributes too, and together in ``fields``; durations are seconds.
+    """
+
+    __slots__ = ("kind", "source", "at", "seq", "fields")
+
+    kind: str
+    source: str
+    at: datetime
+    seq: int
+    fields: dict[str, Any]
+
+    def __init__(self, kind: str, source: str, at: datetime, seq: int, fields: dict[str, Any]) -> None:
+        for name, value in zip(self.__slots__, (kind, source, at, seq, fields), strict=True):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Event is frozen: cannot set {name!r}")
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return object.__getattribute__(self, "fields")[name]
+        except KeyError:
+            raise AttributeError(f"a {self.kind} event has no field {name!r}") from None
+
+    def __reduce__(self) -> tuple[type[Event], tuple[Any, ...]]:
+        return Event, (self.kind, self.source, self.at, self.seq, self.fields)
+
+    def __repr__(self) -> str:
+        fields = "".join(f", {name}={value!r}" for name, value in self.fields.items())
+        return f"Event({self.kind}, source={self.source!r}{fields})"
+
+    def __str__(self) -> str:
+        fields = ", ".join(f"{name} {_shown(value)}" for name, value in self.fields.items() if value is not None)
+        text = f"{self.source}: {self.kind.replace('_', ' ')}"
+        return f"{text} ({fields})" if fields else text
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+class _Subscription:
+    __slots__ = ("is_async", "kinds", "listener", "source_id")
+
+    def __init__(self, listener: Listener, kinds: frozenset[str] | None, source_id: int | None) -> None:
+        import inspect
+
+        self.listener = listener
+        self.kinds = kinds
+        self.source_id = source_id
+        self.is_async = inspect.iscoroutinefunction(listener)
+
+    def wants(self, kind: str, sources: tuple[int, ...]) -> bool:
+        return (self.kinds is None or kind in self.kinds) and (self.source_id is None or self.source_id in sources)
+
+
+_subscriptions: tuple[_Subscription, ...] = ()
+_thread: threading.Thread | None = None
+_loop: AbstractEventLoop | None = None
+
+
+def subscribe(
+    listener: Listener, kinds: str | Iterable[str] | None = None, *, source_id: int | None = None
+) -> Callable[[], None]:
+    """Calls ``listener`` with every event of these kinds from now on.
+
+    Args:
+        listener: A callable or an async function, given the :class:`Event`.
+        kinds: One kind or several; ``None`` for all.
+        source_id: Only events of this source and of what it owns; ``obj.subscribe`` fills it in.
+
+    Returns:
+        A function that ends the subscription; calling it again does nothing.
+
+    Raises:
+        ConfigurationError: ``listener`` is not callable, or a kind does not exist.
+    """
+    global _subscriptions
+    if not callable(listener):
+        raise refuse("listener", "be callable: it is given the Event", listener)
+    wanted = None if kinds is None else frozenset((kinds,) if isinstance(kinds, str) else kinds)
+    for kind in wanted or ():
+        if kind not in _native.EVENT_KINDS:
+            raise refuse("kinds", f"be among {', '.join(_native.EVENT_KINDS)}", kind)
+    subscription = _Subscription(listener, wanted, source_id)
+    _subscriptions = (*_subscriptions, subscription)
+    _tell_interest()
+    ensure_thread()
+
+    def unsubscribe() -> None:
+        global _subscriptions
+        _subscriptions = tuple(s for s in _subscriptions if s is not subscription)
+        _tell_interest()
+
+    return unsubscribe
+
+
+def _tell_interest() -> None:
+    kinds: set[str] = set()
+    for subscription in _subscriptions:
+        kinds.update(_native.EVENT_KINDS if subscription.kinds is None else subscription.kinds)
+    _native.set_interest(sorted(kinds))
+
+
+def ensure_thread() -> None:
+    """Starts the thread that delivers, unless it runs. Called by the native side when the first event is posted."""
+    global _thread
+    if _thread is not None and _thread.is_alive():
+        return
+    import atexit
+    import threading
+
+    _thread = threading.Thread(target=_deliver_all, name="holdfast-events", daemon=True)
+    atexit.unregister(_stop)
+    atexit.register(_stop)
+    _thread.start()
+
+
+def _stop() -> None:
+    """Delivers what is still queued and ends the thread, so that the interpreter can exit cleanly."""
+    _native.close_events()
+    if _thread is not None:
+        _thread.join(timeout=2.0)
+    _native.shutdown()
+
+
+def _deliver_all() -> None:
+    """The thread's life: it waits in native code with the GIL released."""
+    while True:
+        batch = _native.take_events()
+        if batch is None:
+            return
+        for kind, source, at, seq, fields, sources in batch:
+            _deliver(Event(kind, source, at, seq, fields), sources)
+
+
+def _deliver(event: Event, sources: tuple[int, ...]) -> None:
+    if event.kind in _native.STATE_CHANGES:
+        _log(event)
+    for subscription in _subscriptions:
+        if subscription.wants(event.kind, sources):
+            _hand(subscription, event)
+
+
+def _hand(subscription: _Subscription, event: Event) -> None:
+    try:
+        if subscription.is_async:
+            _await(subscription.listener(event))
+        else:
+            subscription.listener(event)
+    except Exception:
+        import logging
+
+        logging.getLogger("holdfast").exception("a listener of %s events raised", event.kind)
+
+
+def _await(answer: Any) -> None:
+    """Runs an async listener on the delivering thread's own loop."""
+    global _loop
+    import asyncio
+
+    if _loop is None or _loop.is_closed():
+        _loop = asyncio.new_event_loop()
+    _loop.run_until_complete(answer)
+
+
+def _log(event: Event) -> None:
+    import logging
+
+    level = logging.INFO if event.kind in _GOOD_NEWS else logging.WARNING
+    logging.getLogger("holdfast").log(level, "%s", event, extra={"holdfast_event": event.kind})
+
+
+def _in_child() -> None:
+    global _thread, _loop
+    _thread = _loop = None
+    _native.after_fork_in_child()
+
+
+os.register_at_fork(
+    before=_native.before_fork, after_in_parent=_native.after_fork_in_parent, after_in_child=_in_child
+)

@@ -1,0 +1,133 @@
+"""Help for *users'* tests: time moved by hand, events recorded, failures on schedule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from holdfast import _events, _native
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import timedelta
+    from typing import Self
+
+    from holdfast._events import Event
+
+__all__ = ["ManualClock", "record_events", "scripted"]
+
+
+class ManualClock:
+    """Time that stands still until it is advanced, for the whole process and every guard in it::
+
+        with ManualClock() as clock:
+            clock.advance(30.0)
+
+    ``advance`` wakes everybody whose time comes on the way, in order, each at its own moment, and lets them finish
+    what they woke for before time goes on. The wall clock of events moves with it.
+    """
+
+    def __enter__(self) -> Self:
+        _native.install_manual_clock()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _native.remove_manual_clock()
+
+    @property
+    def now(self) -> float:
+        """Seconds since the process' own origin."""
+        return _native.now()
+
+    def advance(self, seconds: float | timedelta) -> None:
+        """Moves time on, for sync waiters, leases, probes and heartbeats."""
+        _native.advance_clock(seconds)
+
+    async def aadvance(self, seconds: float | timedelta) -> None:
+        """Moves time on, and lets the running asyncio loop turn so that its waiters go on too."""
+        import asyncio
+
+        target = _native.clock_target(seconds)
+        await _quiet(asyncio)
+        while _native.step_clock(target):
+            await _quiet(asyncio)
+        await _quiet(asyncio)
+
+
+async def _quiet(asyncio: Any) -> None:
+    """Turns the loop until those who were woken are done, for at most two seconds of real time."""
+    import time
+
+    patience = time.monotonic() + 2.0
+    # A woken future needs a turn of the loop to wake its task, and the task one more to act.
+    for _ in range(4):
+        await asyncio.sleep(0)
+    while _native.clock_busy() and time.monotonic() < patience:
+        await asyncio.sleep(0)
+
+
+class scripted:  # noqa: N801  # used like a function
+    """A callable that follows a script: an exception in it is raised, anything else is returned.
+
+    After the script's end the last entry repeats. ``calls`` counts how often it was called::
+
+        flaky = scripted(ConnectionError("down"), ConnectionError("down"), "fine")
+    """
+
+    def __init__(self, *script: object) -> None:
+        if not script:
+            raise ValueError("scripted() needs at least one entry")
+        self._script = script
+        self.calls = 0
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        entry = self._script[min(self.calls, len(self._script) - 1)]
+        self.calls += 1
+        if isinstance(entry, BaseException) or (isinstance(entry, type) and issubclass(entry, BaseException)):
+            raise entry
+        return entry
+
+
+class record_events:  # noqa: N801  # used like a function
+    """Records events while the block runs; at its end, and at each look, everything posted has arrived::
+
+        with record_events() as events:
+            ...
+        assert events.kinds == ["circuit_opened"]
+
+    Args:
+        source: Only events of this breaker, pipeline or manager.
+        kinds: Only events of these kinds.
+    """
+
+    def __init__(self, source: Any = None, kinds: Iterable[str] | None = None) -> None:
+        self._source = source
+        self._kinds = kinds
+        self._events: list[Event] = []
+        self._unsubscribe: Callable[[], None] | None = None
+
+    def __enter__(self) -> Self:
+        source_id = None if self._source is None else self._source.source_id
+        self._unsubscribe = _events.subscribe(self._events.append, self._kinds, source_id=source_id)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _native.flush_events(2.0)
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @property
+    def events(self) -> list[Event]:
+        """What has been recorded so far, in order."""
+        _native.flush_events(2.0)
+        return list(self._events)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Their kinds, in order."""
+        return [event.kind for event in self.events]

@@ -1,0 +1,102 @@
+//! What follows from a failure: another node, another try, or the end.
+
+use std::time::Duration;
+
+use super::execution::{Execution, Moment};
+use super::{Finish, Step, Target};
+use crate::base::{Event, EventKind, Failure, NodeId, Time};
+
+impl Execution {
+    /// Decides from the latest outcome (A14), never from the first one's.
+    pub(super) fn after_failure(
+        &mut self,
+        failure: &Failure,
+        node: Option<NodeId>,
+        at: &mut Moment<'_>,
+    ) -> Step {
+        if let Some(node) = node {
+            self.tried.retain(|id| *id != node);
+            self.tried.push(node);
+        }
+        let hopeless = self.committed || !(failure.retry || failure.fail_over);
+        if hopeless || self.attempts >= self.plan.attempts() || self.too_late(at.now) {
+            return self.give_up(at);
+        }
+        if node.is_some() && failure.fail_over && self.untried_node_is_ready(at.now) {
+            return self.next_attempt(at);
+        }
+        if failure.retry { self.schedule(failure, at) } else { self.give_up(at) }
+    }
+
+    /// The driver has asked the user's own back-off.
+    pub fn answer_backoff(&mut self, delay: Duration, at: &mut Moment<'_>) -> Step {
+        self.sleep(delay, at)
+    }
+
+    fn schedule(&mut self, failure: &Failure, at: &mut Moment<'_>) -> Step {
+        let Some(retry) = &self.plan.retry else { return self.give_up(at) };
+        let wish = failure.delay.filter(|_| retry.respect_retry_after).unwrap_or_default();
+        if wish > retry.retry_after_cap {
+            return self.give_up(at);
+        }
+        self.retries += 1;
+        match retry.backoff.wait(self.retries, self.waited, at.dice) {
+            Some(wait) => self.sleep(wait.max(wish), at),
+            None => Step::AskBackoff { retry: self.retries },
+        }
+    }
+
+    /// Sleeps before a node is asked again, unless the deadline or the budget forbids it (A3, A5).
+    fn sleep(&mut self, wait: Duration, at: &mut Moment<'_>) -> Step {
+        let until = at.now.after(wait);
+        if self.too_late(until) {
+            return self.give_up(at);
+        }
+        let budget = self.plan.retry.as_ref().and_then(|retry| retry.budget.as_deref());
+        if budget.is_some_and(|budget| !budget.withdraw()) {
+            let (source, attempts) = (self.plan.source.clone(), self.attempts);
+            at.out.emit(EventKind::BudgetExhausted, || Event::BudgetExhausted { source, attempts });
+            return self.give_up(at);
+        }
+        self.waited = wait;
+        at.out.emit(EventKind::RetryScheduled, || Event::RetryScheduled {
+            source: self.plan.source.clone(),
+            attempt: self.attempts + 1,
+            delay: wait,
+            error: self.last_kind(),
+            node: self.history.last().and_then(|tried| tried.node.clone()),
+        });
+        Step::Sleep { until }
+    }
+
+    /// Ends the call with the last attempt's own error.
+    pub(super) fn give_up(&self, at: &mut Moment<'_>) -> Step {
+        if self.plan.attempts() == 1 {
+            return Step::Finish(Finish::Raise);
+        }
+        at.out.emit(EventKind::AttemptsExhausted, || Event::AttemptsExhausted {
+            source: self.plan.source.clone(),
+            attempts: self.attempts,
+            error: self.last_kind(),
+        });
+        Step::Finish(Finish::Raise)
+    }
+
+    fn untried_node_is_ready(&self, now: Time) -> bool {
+        match &self.plan.target {
+            Target::Roster(roster) => roster.is_ready_outside(&self.tried, now),
+            _ => false,
+        }
+    }
+
+    /// Would an attempt at `then` start after the deadline, or after `max_elapsed`?
+    fn too_late(&self, then: Time) -> bool {
+        let elapsed = self.plan.retry.as_ref().and_then(|retry| retry.max_elapsed);
+        self.deadline.is_some_and(|deadline| then >= deadline.at)
+            || elapsed.is_some_and(|span| then >= self.began().after(span))
+    }
+
+    fn last_kind(&self) -> &'static str {
+        self.history.last().map_or("unknown", |tried| tried.kind.as_str())
+    }
+}

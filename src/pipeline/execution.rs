@@ -1,0 +1,315 @@
+//! The machine that carries one call from admission to answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::roster::Seat;
+use super::{Attempt, Exhausted, Finish, Plan, Roster, Step, Target, Tried};
+use crate::base::error::RejectionKind;
+use crate::base::{Dice, Event, EventKind, NodeId, Outbox, Rejection, Time, Verdict};
+use crate::policy::breaker::{Breaker, Permit};
+use crate::policy::timeout::{Expiry, Phase, Which};
+
+/// The moment, the dice and the outbox: what every step of the machine is given.
+pub struct Moment<'a> {
+    /// The present.
+    pub now: Time,
+    /// The dice.
+    pub dice: &'a mut dyn Dice,
+    /// Where events go.
+    pub out: &'a mut Outbox,
+}
+
+/// One call under way. Whoever drops it unfinished must `abandon` it first, for it holds a permit.
+#[derive(Debug)]
+pub struct Execution {
+    pub(super) plan: Arc<Plan>,
+    key: Option<Box<str>>,
+    began: Time,
+    pub(super) deadline: Option<Expiry>,
+    pub(super) attempts: u32,
+    pub(super) retries: u32,
+    pub(super) waited: Duration,
+    pub(super) committed: bool,
+    flight: Option<Flight>,
+    pub(super) tried: Vec<NodeId>,
+    pub(super) history: Vec<Tried>,
+}
+
+/// The attempt under way and what it holds.
+#[derive(Debug)]
+struct Flight {
+    began: Time,
+    seat: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Nothing,
+    Permit(Arc<Breaker>, Permit),
+    Seat(Arc<Roster>, Seat),
+}
+
+impl Execution {
+    /// Begins a call. `key` picks the breaker where there is one per key; `inherited` is an outer deadline.
+    pub fn start(
+        plan: Arc<Plan>,
+        key: Option<Box<str>>,
+        inherited: Option<Expiry>,
+        at: &mut Moment<'_>,
+    ) -> (Self, Step) {
+        let own = plan.timeout.total.map(|limit| Expiry {
+            at: at.now.after(limit),
+            which: Which::Total,
+            limit,
+        });
+        let mut call = Self {
+            plan,
+            key,
+            began: at.now,
+            deadline: [own, inherited].into_iter().flatten().min_by_key(|expiry| expiry.at),
+            attempts: 0,
+            retries: 0,
+            waited: Duration::ZERO,
+            committed: false,
+            flight: None,
+            tried: Vec::new(),
+            history: Vec::new(),
+        };
+        if let Target::Roster(roster) = &call.plan.target {
+            roster.count_call();
+        }
+        let step = call.next_attempt(at);
+        (call, step)
+    }
+
+    /// The wait of a [`Step::Sleep`] is over.
+    pub fn wake(&mut self, at: &mut Moment<'_>) -> Step {
+        self.next_attempt(at)
+    }
+
+    /// What came of the attempt.
+    pub fn record(&mut self, verdict: &Verdict, at: &mut Moment<'_>) -> Step {
+        let (node, took) = self.land(verdict, at);
+        match verdict {
+            Verdict::Ok => self.succeeded(at),
+            Verdict::Ignore => Step::Finish(Finish::Raise),
+            Verdict::Fail(failure) | Verdict::Throttled(failure) => {
+                self.history.push(Tried {
+                    number: self.attempts,
+                    node: node.and_then(|id| self.node_name(id)),
+                    kind: failure.kind,
+                    took,
+                });
+                self.after_failure(failure, node, at)
+            }
+        }
+    }
+
+    /// The stream's first content item is on its way to the caller: from now on nothing is tried again (A7).
+    pub fn commit(&mut self, now: Time) {
+        if !std::mem::replace(&mut self.committed, true) {
+            self.with_permit(|breaker, permit| breaker.first_item(permit, now));
+        }
+    }
+
+    /// The stream gave a sign of life: a probe's lease is renewed (B4).
+    pub fn progress(&mut self, now: Time) {
+        self.with_permit(|breaker, permit| breaker.renew(permit, now));
+    }
+
+    /// The caller is gone: the permit goes back, and nobody is blamed (B7).
+    pub fn abandon(&mut self, at: &mut Moment<'_>) {
+        if self.flight.is_some() {
+            self.land(&Verdict::Ignore, at);
+        }
+    }
+
+    /// The clock that will expire first while we wait in `phase` since `waiting_since`.
+    #[must_use]
+    pub fn binding(&self, phase: Phase, waiting_since: Time) -> Option<Expiry> {
+        let attempt_began = self.flight.as_ref().map_or(self.began, |flight| flight.began);
+        self.plan.timeout.binding(phase, self.deadline, attempt_began, waiting_since)
+    }
+
+    /// The moment by which the whole call must be over.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Expiry> {
+        self.deadline
+    }
+
+    /// The failed attempts, in order.
+    #[must_use]
+    pub fn history(&self) -> &[Tried] {
+        &self.history
+    }
+
+    /// How many attempts have been made or begun.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// When the call began.
+    pub(super) const fn began(&self) -> Time {
+        self.began
+    }
+
+    /// The plan it follows.
+    #[must_use]
+    pub const fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Admits the next attempt, or says why there is none.
+    pub(super) fn next_attempt(&mut self, at: &mut Moment<'_>) -> Step {
+        let plan = Arc::clone(&self.plan);
+        match &plan.target {
+            Target::Bare => self.take_off(Held::Nothing, None, at),
+            Target::Breaker(breaker) => self.through(breaker, at),
+            Target::Keyed(keyed) => {
+                let breaker = keyed.breaker(self.key.as_deref().unwrap_or_default());
+                self.through(&breaker, at)
+            }
+            Target::Roster(roster) => self.among(roster, at),
+        }
+    }
+
+    fn through(&mut self, breaker: &Arc<Breaker>, at: &mut Moment<'_>) -> Step {
+        match breaker.admit(at.now, at.dice, at.out) {
+            Ok(permit) => self.take_off(Held::Permit(Arc::clone(breaker), permit), None, at),
+            // An open breaker ends the loop (A1): what the caller learns is the failure that opened it.
+            Err(_) if !self.history.is_empty() => self.give_up(at),
+            Err(rejection) => Step::Finish(Finish::Reject(rejection)),
+        }
+    }
+
+    fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
+        if let Some(seat) = roster.pick(&self.tried, at.now, at.dice, at.out) {
+            return self.seated(roster, seat, at);
+        }
+        // A node that failed this call is asked again only when no other is left, the last one last (A15).
+        if let Some((_, others)) = self.tried.split_last().filter(|_| !self.tried.is_empty()) {
+            let last = self.tried[others.len()];
+            let seat = roster
+                .pick(&[last], at.now, at.dice, at.out)
+                .or_else(|| roster.pick(&[], at.now, at.dice, at.out));
+            return match seat {
+                Some(seat) => self.seated(roster, seat, at),
+                None => self.give_up(at),
+            };
+        }
+        self.nobody_ready(roster, at)
+    }
+
+    fn nobody_ready(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
+        let earliest = roster.earliest(at.now);
+        match (self.plan.exhausted, self.deadline, earliest) {
+            (Exhausted::TryAnyway, ..) => {
+                if let Some(seat) = roster.pick_anyway(&[], at.dice) {
+                    return self.seated(roster, seat, at);
+                }
+            }
+            (Exhausted::Wait, Some(deadline), Some(earliest)) if earliest < deadline.at => {
+                return Step::Sleep { until: earliest.max(at.now.after(SHORTEST_WAIT)) };
+            }
+            _ => {}
+        }
+        roster.count_rejected();
+        let retry_after = earliest.map(|t| t.since(at.now));
+        let source = self.plan.source.clone();
+        at.out.emit(EventKind::CallRejected, || Event::CallRejected {
+            source: source.clone(),
+            reason: "no_node_ready",
+            retry_after,
+        });
+        let mut rejection = Rejection::new(RejectionKind::NoNodeReady, "no_node_ready", retry_after, source);
+        let nodes = roster.explain(at.now);
+        let told: Vec<String> = nodes.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        rejection.detail = Some(told.join("; ").into());
+        Step::Finish(Finish::Reject(rejection))
+    }
+
+    fn seated(&mut self, roster: &Arc<Roster>, seat: Seat, at: &mut Moment<'_>) -> Step {
+        let node = seat.node;
+        if let Some(failed) = self.tried.last().copied().filter(|failed| *failed != node) {
+            roster.count_failover();
+            self.tell_failed_over(failed, node, at);
+        }
+        self.take_off(Held::Seat(Arc::clone(roster), seat), Some(node), at)
+    }
+
+    fn tell_failed_over(&self, from: NodeId, to: NodeId, at: &mut Moment<'_>) {
+        let (Some(from_node), Some(to_node)) = (self.node_name(from), self.node_name(to)) else { return };
+        let error = self.history.last().map_or("unknown", |tried| tried.kind.as_str());
+        at.out.emit(EventKind::CallFailedOver, || Event::CallFailedOver {
+            source: self.plan.source.clone(),
+            from_node,
+            to_node,
+            attempt: self.attempts + 1,
+            error,
+        });
+    }
+
+    fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
+        self.attempts += 1;
+        self.flight = Some(Flight { began: at.now, seat });
+        Step::Attempt(Attempt { number: self.attempts, node })
+    }
+
+    /// Ends the attempt under way: what it held goes back with its verdict.
+    fn land(&mut self, verdict: &Verdict, at: &mut Moment<'_>) -> (Option<NodeId>, Duration) {
+        let Some(flight) = self.flight.take() else { return (None, Duration::ZERO) };
+        let took = at.now.since(flight.began);
+        match flight.seat {
+            Held::Nothing => (None, took),
+            Held::Permit(breaker, permit) => {
+                breaker.settle(permit, verdict, at.now, at.dice, at.out);
+                (None, took)
+            }
+            Held::Seat(roster, seat) => {
+                let node = seat.node;
+                roster.settle(seat, verdict, took, at.now, at.dice, at.out);
+                (Some(node), took)
+            }
+        }
+    }
+
+    fn succeeded(&self, at: &mut Moment<'_>) -> Step {
+        if let Some(budget) = self.plan.retry.as_ref().and_then(|r| r.budget.as_ref())
+            && self.attempts == 1
+        {
+            budget.deposit();
+        }
+        let Some(expiry) = self.deadline.filter(|expiry| expiry.at < at.now && !self.committed) else {
+            return Step::Finish(Finish::Return);
+        };
+        at.out.emit(EventKind::CallTimedOut, || Event::CallTimedOut {
+            source: self.plan.source.clone(),
+            which: expiry.which.as_str(),
+            limit: expiry.limit,
+        });
+        if self.plan.timeout.late_raises {
+            return Step::Finish(Finish::Late(expiry));
+        }
+        Step::Finish(Finish::Return)
+    }
+
+    fn with_permit(&mut self, act: impl FnOnce(&Breaker, &mut Permit)) {
+        match self.flight.as_mut().map(|flight| &mut flight.seat) {
+            Some(Held::Permit(breaker, permit)) => act(breaker, permit),
+            Some(Held::Seat(_, Seat { permit: Some((breaker, permit)), .. })) => act(breaker, permit),
+            _ => {}
+        }
+    }
+
+    pub(super) fn node_name(&self, node: NodeId) -> Option<Arc<str>> {
+        match &self.plan.target {
+            Target::Roster(roster) => Some(roster.pool().name_of(node)),
+            _ => None,
+        }
+    }
+}
+
+/// A wait for a node is never shorter than this, so that a stale estimate cannot spin.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);

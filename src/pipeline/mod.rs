@@ -1,0 +1,34 @@
+//! One call, from admission to answer.
+//!
+//! The order of the policies, outer to inner, as one formula:
+//!
+//! ```text
+//! deadline( attempts[ budget · pick a node ]( breaker( attempt and first-item and idle clock( the call ))))
+//! ```
+//!
+//! Why this order: the deadline bounds everything, waiting too; attempts sit outside the breaker, so that it
+//! sees every attempt and an open one moves the call on instead of letting it sleep; back-off holds no permit.
+//! Retry and failover are one loop with one deadline and one commit point: retry asks *when*, failover *where*.
+//!
+//! ```text
+//!             start            record(failure), another node or retry
+//!               │            ┌───────────────────────────────┐
+//!               ▼            ▼                               │
+//!   Sleep ◄── pick, admit ──► Attempt ── record(ok) ──► Finish(Return)
+//!     │  wake  ▲     │           └────── record(failure, nothing left) ──► Finish(Raise)
+//!     └────────┘     └─ nobody may be asked ──► Finish(Reject)
+//! ```
+//!
+//! It does not call the user's function, wait, read a clock or judge an exception: the driver does, and
+//! reports back. A policy that is not configured costs nothing.
+
+mod attempts;
+mod execution;
+mod plan;
+mod roster;
+mod step;
+
+pub use execution::{Execution, Moment};
+pub use plan::{Exhausted, Plan, Target};
+pub use roster::{Roster, Tally};
+pub use step::{Attempt, Finish, Step, Tried};

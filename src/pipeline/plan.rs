@@ -1,0 +1,94 @@
+//! What one guarded call is made of: the policies, compiled once and shared by all calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Roster;
+use crate::base::Source;
+use crate::policy::breaker::{Breaker, Keyed};
+use crate::policy::retry::RetryConfig;
+use crate::policy::timeout::TimeoutConfig;
+
+/// What to do when no node may be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exhausted {
+    /// Refuse at once.
+    FailFast,
+    /// Wait for the earliest node within the deadline; without a deadline, refuse at once.
+    #[default]
+    Wait,
+    /// Ask one anyway, unless it is draining or disabled by hand.
+    TryAnyway,
+}
+
+impl Exhausted {
+    /// The policy called `name`: "fail_fast", "wait" or "try_anyway".
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "fail_fast" => Some(Self::FailFast),
+            "wait" => Some(Self::Wait),
+            "try_anyway" => Some(Self::TryAnyway),
+            _ => None,
+        }
+    }
+}
+
+/// Whom a call asks.
+#[derive(Clone, Debug, Default)]
+pub enum Target {
+    /// The function itself.
+    #[default]
+    Bare,
+    /// The function, behind one breaker.
+    Breaker(Arc<Breaker>),
+    /// The function, behind the breaker of the call's key.
+    Keyed(Arc<Keyed>),
+    /// One of a pool's nodes, each behind its own breaker.
+    Roster(Arc<Roster>),
+}
+
+/// The compiled policies of a guard.
+#[derive(Debug)]
+pub struct Plan {
+    /// In whose name the call's own events are sent.
+    pub source: Source,
+    /// When to make further attempts; none: only untried nodes are asked.
+    pub retry: Option<RetryConfig>,
+    /// The clocks.
+    pub timeout: TimeoutConfig,
+    /// Whom to ask.
+    pub target: Target,
+    /// What to do when no node may be asked.
+    pub exhausted: Exhausted,
+}
+
+impl Plan {
+    /// A plan with nothing configured: the call is only passed on.
+    #[must_use]
+    pub fn bare(source: Source) -> Self {
+        Self {
+            source,
+            retry: None,
+            timeout: TimeoutConfig::default(),
+            target: Target::Bare,
+            exhausted: Exhausted::default(),
+        }
+    }
+
+    /// How many attempts a call may make: with no retry policy, one, or one for each of a pool's nodes.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        match (&self.retry, &self.target) {
+            (Some(retry), _) => retry.attempts,
+            (None, Target::Roster(_)) => u32::MAX,
+            (None, _) => 1,
+        }
+    }
+
+    /// The longest wait inside a call that the callee may ask for; none: such wishes are not heard.
+    #[must_use]
+    pub fn wish_cap(&self) -> Option<Duration> {
+        self.retry.as_ref().filter(|r| r.respect_retry_after).map(|r| r.retry_after_cap)
+    }
+}

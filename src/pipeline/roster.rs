@@ -1,0 +1,232 @@
+//! A pool and its nodes' breakers, side by side.
+//!
+//! The pool and the policies are blind to each other; here is where they meet: a breaker that opens
+//! convicts its node, one that closes acquits it, and a pick asks both.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use crate::base::{ConfigError, Dice, NodeId, Outbox, Source, Time, Verdict};
+use crate::policy::breaker::{Breaker, Permit, State};
+use crate::pool::{Evidence, NodeConfig, NodeState, NodeView, Pool};
+
+/// A pool whose nodes each have a breaker of their own, copied from one template.
+#[derive(Debug)]
+pub struct Roster {
+    pool: Arc<Pool>,
+    source: Source,
+    template: Option<Breaker>,
+    breakers: RwLock<Vec<(NodeId, Arc<Breaker>)>>,
+    calls: AtomicU64,
+    failovers: AtomicU64,
+    rejected: AtomicU64,
+}
+
+/// How a roster's calls have fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Calls begun.
+    pub calls: u64,
+    /// Times that a call moved from a node that failed it to another.
+    pub failovers: u64,
+    /// Calls refused because no node was ready.
+    pub rejected: u64,
+}
+
+/// A node that a call may ask now, counted in flight; its permit, if it has a breaker.
+#[derive(Debug)]
+pub struct Seat {
+    /// The node.
+    pub node: NodeId,
+    /// Its breaker and the permit taken there.
+    pub permit: Option<(Arc<Breaker>, Permit)>,
+}
+
+impl Roster {
+    /// The nodes of `pool`, each behind a copy of `template` named `<name>/<node>`.
+    #[must_use]
+    pub fn new(pool: Arc<Pool>, source: Source, template: Option<Breaker>) -> Self {
+        let roster = Self {
+            pool,
+            source,
+            template,
+            breakers: RwLock::default(),
+            calls: AtomicU64::new(0),
+            failovers: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+        };
+        for view in roster.pool.views(Time::ZERO) {
+            roster.give_breaker(view.id, &view.name);
+        }
+        roster
+    }
+
+    /// The nodes' states.
+    #[must_use]
+    pub const fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// How its calls have fared.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally {
+            calls: self.calls.load(Ordering::Relaxed),
+            failovers: self.failovers.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn count_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_failover(&self) {
+        self.failovers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds a node, with its breaker.
+    pub fn add(&self, config: NodeConfig, now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
+        let name = Arc::clone(&config.name);
+        let id = self.pool.add(config, now, out)?;
+        self.give_breaker(id, &name);
+        Ok(id)
+    }
+
+    /// Takes a node out; calls under way there end as they will.
+    pub fn remove(&self, name: &str, now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
+        let node = self.pool.remove(name, now, out)?;
+        self.breakers.write().retain(|(id, _)| *id != node);
+        Ok(node)
+    }
+
+    /// The breaker of `node`, if nodes have breakers.
+    #[must_use]
+    pub fn breaker(&self, node: NodeId) -> Option<Arc<Breaker>> {
+        let breakers = self.breakers.read();
+        breakers.iter().find(|(id, _)| *id == node).map(|(_, breaker)| Arc::clone(breaker))
+    }
+
+    /// May `node` be asked, as far as its breaker is concerned? A pure look.
+    #[must_use]
+    pub fn admissible(&self, node: NodeId, now: Time) -> bool {
+        self.breaker(node).is_none_or(|breaker| breaker.would_admit(now))
+    }
+
+    /// Picks a node outside `exclude` that is ready and whose breaker lets the call pass.
+    pub fn pick(&self, exclude: &[NodeId], now: Time, dice: &mut dyn Dice, out: &mut Outbox) -> Option<Seat> {
+        let mut refused = exclude.to_vec();
+        loop {
+            let node = self.pool.pick(&refused, &mut |id| self.admissible(id, now), now, dice)?;
+            let Some(breaker) = self.breaker(node) else { return Some(Seat { node, permit: None }) };
+            match breaker.admit(now, dice, out) {
+                Ok(permit) => {
+                    self.follow(node, &breaker, now, out);
+                    return Some(Seat { node, permit: Some((breaker, permit)) });
+                }
+                // Another call took the last probe slot between the look and the try.
+                Err(_rejection) => {
+                    self.pool.finish(node, &Verdict::Ignore, Duration::ZERO, now, out);
+                    refused.push(node);
+                }
+            }
+        }
+    }
+
+    /// Picks any node outside `exclude` that is neither draining nor disabled, whatever its state.
+    pub fn pick_anyway(&self, exclude: &[NodeId], dice: &mut dyn Dice) -> Option<Seat> {
+        let node = self.pool.pick_anyway(exclude, dice)?;
+        Some(Seat { node, permit: None })
+    }
+
+    /// Is a node outside `exclude` ready, as far as one can see without asking it?
+    #[must_use]
+    pub fn is_ready_outside(&self, exclude: &[NodeId], now: Time) -> bool {
+        self.pool.ready_count(&mut |id| !exclude.contains(&id) && self.admissible(id, now)) > 0
+    }
+
+    /// Which nodes there are and why each is or is not ready (P16).
+    #[must_use]
+    pub fn explain(&self, now: Time) -> Vec<(Arc<str>, String)> {
+        let views = self.pool.views(now);
+        views.into_iter().map(|view| (Arc::clone(&view.name), self.why(&view, now))).collect()
+    }
+
+    /// Gives a seat back with what came of it.
+    pub fn settle(
+        &self,
+        seat: Seat,
+        verdict: &Verdict,
+        took: Duration,
+        now: Time,
+        dice: &mut dyn Dice,
+        out: &mut Outbox,
+    ) {
+        if let Some((breaker, permit)) = seat.permit {
+            breaker.settle(permit, verdict, now, dice, out);
+            self.follow(seat.node, &breaker, now, out);
+        }
+        self.pool.finish(seat.node, verdict, took, now, out);
+    }
+
+    /// When the next node may be asked again, as far as anybody knows.
+    #[must_use]
+    pub fn earliest(&self, now: Time) -> Option<Time> {
+        let wait = |id| self.breaker(id).and_then(|breaker| breaker.retry_after(now));
+        self.pool.earliest(&mut |id| wait(id).map(|wait| now.after(wait)))
+    }
+
+    fn why(&self, view: &NodeView, now: Time) -> String {
+        if !view.enabled {
+            return "disabled by hand".to_owned();
+        }
+        if view.state == NodeState::Draining {
+            return "draining".to_owned();
+        }
+        let breaker = self.breaker(view.id);
+        let spoken: Vec<&str> = view
+            .convicted_by
+            .iter()
+            .filter(|by| **by != Evidence::Breaker || breaker.is_none())
+            .map(|by| by.as_str())
+            .collect();
+        let mut reasons = Vec::new();
+        if !spoken.is_empty() {
+            reasons.push(format!("{} by {}", view.state.as_str(), spoken.join(" and ")));
+        }
+        if let Some(breaker) = breaker.filter(|breaker| !breaker.would_admit(now)) {
+            let wait = breaker.retry_after(now);
+            let until = wait.map_or_else(String::new, |wait| format!(" for {:.3} s", wait.as_secs_f64()));
+            reasons.push(format!("breaker {}{until}", breaker.state().as_str()));
+        }
+        if reasons.is_empty() { "ready".to_owned() } else { reasons.join(", ") }
+    }
+
+    /// Lets the node's state follow its breaker's.
+    fn follow(&self, node: NodeId, breaker: &Breaker, now: Time, out: &mut Outbox) {
+        match breaker.state() {
+            State::Open | State::ForcedOpen => {
+                self.pool.convict(node, Evidence::Breaker, "breaker", now, out);
+            }
+            State::HalfOpen => self.pool.recovering(node, now, out),
+            State::Closed | State::ForcedClosed | State::Disabled | State::Shadow => {
+                self.pool.acquit(node, Evidence::Breaker, now, out);
+            }
+        }
+    }
+
+    fn give_breaker(&self, id: NodeId, node: &str) {
+        if let Some(template) = &self.template {
+            let name = format!("{}/{node}", template.source().name());
+            let breaker = template.fork(Source::owned(&name, &self.source));
+            self.breakers.write().push((id, Arc::new(breaker)));
+        }
+    }
+}

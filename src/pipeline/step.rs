@@ -1,0 +1,61 @@
+//! What the driver is told to do next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{FailureKind, NodeId, Rejection, Time};
+use crate::policy::timeout::Expiry;
+
+/// The next thing for the driver to do.
+#[derive(Debug)]
+pub enum Step {
+    /// Make this attempt, then `record` what came of it.
+    Attempt(Attempt),
+    /// Ask the user's own back-off for the wait before this attempt, then `answer_backoff`.
+    AskBackoff {
+        /// The retry that is due, counted from 1.
+        retry: u32,
+    },
+    /// Wait until then, then `wake`.
+    Sleep {
+        /// When to wake.
+        until: Time,
+    },
+    /// The call is over.
+    Finish(Finish),
+}
+
+/// One attempt to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Counted from 1 over the whole call.
+    pub number: u32,
+    /// The node to ask, in a pool.
+    pub node: Option<NodeId>,
+}
+
+/// How a call ends.
+#[derive(Debug)]
+pub enum Finish {
+    /// Hand on the last attempt's value.
+    Return,
+    /// Raise the last attempt's own error.
+    Raise,
+    /// Nobody was asked: raise this refusal.
+    Reject(Rejection),
+    /// The last attempt's value came after this clock had expired, and late values are not wanted.
+    Late(Expiry),
+}
+
+/// A failed attempt, as the history tells it.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// The attempt's number.
+    pub number: u32,
+    /// The node asked, in a pool.
+    pub node: Option<Arc<str>>,
+    /// What kind of failure it was.
+    pub kind: FailureKind,
+    /// How long the attempt took.
+    pub took: Duration,
+}

@@ -1,0 +1,125 @@
+//! What a user may say about nodes and heartbeats, and the rules it must keep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::ConfigError;
+
+/// One node, as the user describes it.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Its name: not empty, and no other node of the pool has it.
+    pub name: Arc<str>,
+    /// Its share of the traffic relative to its tier's other nodes: finite, above 0. Default 1.
+    pub weight: f64,
+    /// Lower tiers are used first; a higher one only while no node below it is ready. Default 0.
+    pub tier: u32,
+    /// Does the heartbeat ask it? False for a node that only sends beats of its own. Default true.
+    pub heartbeat: bool,
+}
+
+impl NodeConfig {
+    /// A node called `name`, with the defaults.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), weight: 1.0, tier: 0, heartbeat: true }
+    }
+
+    /// Checks every rule above except uniqueness, which is the pool's to check.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.name.is_empty() {
+            return Err(ConfigError::new("name", "not be empty", "''"));
+        }
+        if !(self.weight.is_finite() && self.weight > 0.0) {
+            return Err(ConfigError::new("weight", "be a finite number greater than 0", self.weight));
+        }
+        Ok(())
+    }
+}
+
+/// How often nodes are asked for a sign of life, and how many answers decide.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeartbeatConfig {
+    /// From one question to the next: above 0. Default 10 s, a compromise between noticing soon and
+    /// asking a metered API too often.
+    pub interval: Duration,
+    /// Misses in a row that convict a node: at least 1. Default 3, so that one lost packet does not.
+    pub failure_threshold: u32,
+    /// Good beats in a row that acquit it: at least 1. Default 2, so that one lucky answer does not.
+    pub recovery_threshold: u32,
+    /// How long an answer may take: above 0. Default 5 s. A node whose answer is still awaited is not
+    /// asked again, so a timeout longer than the interval stretches the interval.
+    pub timeout: Duration,
+    /// The share of the interval by which each question is moved at random, to either side: 0 up to,
+    /// not including, 1. Default 0.1, so that many processes do not ask in step.
+    pub jitter: f64,
+}
+
+impl Default for HeartbeatConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            failure_threshold: 3,
+            recovery_threshold: 2,
+            timeout: Duration::from_secs(5),
+            jitter: 0.1,
+        }
+    }
+}
+
+impl HeartbeatConfig {
+    /// Checks every rule above.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        positive("interval", self.interval)?;
+        at_least_one("failure_threshold", self.failure_threshold)?;
+        at_least_one("recovery_threshold", self.recovery_threshold)?;
+        positive("timeout", self.timeout)?;
+        if !(0.0..1.0).contains(&self.jitter) {
+            return Err(ConfigError::new("jitter", "be at least 0 and less than 1", self.jitter));
+        }
+        Ok(())
+    }
+}
+
+fn positive(field: &'static str, span: Duration) -> Result<(), ConfigError> {
+    if span.is_zero() {
+        return Err(ConfigError::new(field, "be greater than 0 seconds", span.as_secs_f64()));
+    }
+    Ok(())
+}
+
+fn at_least_one(field: &'static str, n: u32) -> Result<(), ConfigError> {
+    if n == 0 {
+        return Err(ConfigError::new(field, "be at least 1", n));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rule_names_its_field() {
+        let broken = |field, change: fn(&mut HeartbeatConfig)| {
+            let mut config = HeartbeatConfig::default();
+            config.validate().unwrap();
+            change(&mut config);
+            assert_eq!(config.validate().unwrap_err().field, field);
+        };
+        broken("interval", |c| c.interval = Duration::ZERO);
+        broken("failure_threshold", |c| c.failure_threshold = 0);
+        broken("recovery_threshold", |c| c.recovery_threshold = 0);
+        broken("timeout", |c| c.timeout = Duration::ZERO);
+        broken("jitter", |c| c.jitter = 1.0);
+        broken("jitter", |c| c.jitter = f64::NAN);
+    }
+
+    #[test]
+    fn a_weight_is_a_positive_number() {
+        for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let node = NodeConfig { weight, ..NodeConfig::new("a") };
+            assert_eq!(node.validate().unwrap_err().field, "weight");
+        }
+        assert_eq!(NodeConfig::new("").validate().unwrap_err().field, "name");
+    }
+}

@@ -1,0 +1,199 @@
+//! The pool's inside: its nodes, their order, the schedule, and the totals. One lock guards it all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::{HeartbeatConfig, NodeConfig};
+use super::detector::{Detector, Threshold};
+use super::failover::Tiers;
+use super::heartbeat::Schedule;
+use super::node::{Change, Node};
+use super::view::Evidence;
+use crate::base::{ConfigError, Dice, Event, EventKind, NodeId, Outbox, Source, Time, Verdict};
+
+#[derive(Debug)]
+pub(super) struct Members {
+    pub(super) source: Source,
+    /// Sorted by id, because ids only grow.
+    pub(super) nodes: Vec<Node>,
+    pub(super) tiers: Tiers,
+    /// None: the pool has no heartbeat.
+    pub(super) schedule: Option<Schedule>,
+    /// Outages whose traffic has no new home yet.
+    pub(super) stranded: usize,
+    pub(super) totals: Totals,
+    next_id: u32,
+}
+
+/// What the pool has lived through, nodes that left included.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) failures: u64,
+    pub(super) recoveries: u64,
+    pub(super) recovery_time: Duration,
+}
+
+impl Members {
+    pub(super) fn new(source: Source, heartbeat: Option<HeartbeatConfig>) -> Self {
+        Self {
+            source,
+            nodes: Vec::new(),
+            tiers: Tiers::default(),
+            schedule: heartbeat.map(Schedule::new),
+            stranded: 0,
+            totals: Totals::default(),
+            next_id: 0,
+        }
+    }
+
+    // ---- who is there ----
+
+    pub(super) fn get(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.binary_search_by_key(&id, |n| n.id).ok().map(|at| &self.nodes[at])
+    }
+
+    pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.nodes.binary_search_by_key(&id, |n| n.id).ok().map(|at| &mut self.nodes[at])
+    }
+
+    pub(super) fn id_of(&self, name: &str) -> Option<NodeId> {
+        self.nodes.iter().find(|n| *n.config.name == *name).map(|n| n.id)
+    }
+
+    /// The node of this name, or the error that says there is none.
+    pub(super) fn named(&mut self, name: &str) -> Result<&mut Node, ConfigError> {
+        let found = self.nodes.iter_mut().find(|n| *n.config.name == *name);
+        found.ok_or_else(|| ConfigError::new("name", "name a node of the pool", format!("{name:?}")))
+    }
+
+    /// A node's name; empty for one that has left.
+    pub(super) fn name(&self, id: NodeId) -> Arc<str> {
+        self.get(id).map_or_else(|| "".into(), |n| n.config.name.clone())
+    }
+
+    pub(super) fn join(&mut self, config: NodeConfig) -> Result<NodeId, ConfigError> {
+        config.validate()?;
+        if self.id_of(&config.name).is_some() {
+            let rule = "differ from the names of the pool's other nodes";
+            return Err(ConfigError::new("name", rule, format!("{:?}", config.name)));
+        }
+        let id = NodeId(self.next_id);
+        self.next_id += 1;
+        self.tiers.join(id, config.tier);
+        let detector = self.schedule.as_mut().map(|schedule| {
+            if config.heartbeat {
+                schedule.enrol(id);
+            }
+            let HeartbeatConfig { failure_threshold, recovery_threshold, .. } = *schedule.config();
+            Detector::Threshold(Threshold::new(failure_threshold, recovery_threshold))
+        });
+        self.nodes.push(Node::new(id, config, detector));
+        Ok(id)
+    }
+
+    pub(super) fn remove(&mut self, name: &str, out: &mut Outbox) -> Result<NodeId, ConfigError> {
+        let node = self.named(name)?;
+        let (id, stranded, name) = (node.id, node.stranded(), node.config.name.clone());
+        self.stranded -= usize::from(stranded);
+        self.nodes.retain(|n| n.id != id);
+        self.tiers.leave(id);
+        if let Some(schedule) = &mut self.schedule {
+            schedule.dismiss(id);
+        }
+        out.emit(EventKind::NodeRemoved, || Event::NodeRemoved { source: self.source.clone(), node: name });
+        Ok(id)
+    }
+
+    // ---- calls ----
+
+    /// Whose turn it is, of those that may be asked as far as the pool knows.
+    pub(super) fn propose(&mut self, refused: &[&[NodeId]], dice: &mut dyn Dice) -> Option<NodeId> {
+        let Self { nodes, tiers, .. } = self;
+        let mut eligible = |id: NodeId| {
+            let node = nodes.binary_search_by_key(&id, |n| n.id).ok().map(|at| &nodes[at]);
+            node.is_some_and(Node::pickable) && !refused.iter().any(|ids| ids.contains(&id))
+        };
+        tiers.pick(&mut eligible, dice)
+    }
+
+    /// Counts a call to `id`, unless the node has been closed to traffic meanwhile.
+    pub(super) fn enter(&mut self, id: NodeId) -> bool {
+        match self.get_mut(id) {
+            Some(node) if node.pickable() => {
+                node.enter();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn finish(&mut self, id: NodeId, verdict: &Verdict, elapsed: Duration, out: &mut Outbox) {
+        if self.get_mut(id).is_some_and(|node| node.leave(verdict, elapsed)) {
+            self.tell_drained(id, out);
+        }
+    }
+
+    pub(super) fn tell_drained(&self, id: NodeId, out: &mut Outbox) {
+        let (source, node) = (self.source.clone(), self.name(id));
+        out.emit(EventKind::NodeDrained, || Event::NodeDrained { source, node });
+    }
+
+    // ---- evidence ----
+
+    pub(super) fn convict(&mut self, id: NodeId, by: Evidence, why: &str, now: Time, out: &mut Outbox) {
+        let Some(node) = self.get_mut(id) else { return };
+        let change = node.convict(by, why, now);
+        match by {
+            Evidence::Report => self.tell(id, change, &format!("report: {why}"), out),
+            Evidence::Heartbeat | Evidence::Breaker => self.tell(id, change, by.as_str(), out),
+        }
+    }
+
+    pub(super) fn acquit(&mut self, id: NodeId, by: Evidence, now: Time, out: &mut Outbox) {
+        let Some(node) = self.get_mut(id) else { return };
+        let change = node.acquit(by, now);
+        self.tell(id, change, "", out);
+    }
+
+    pub(super) fn recovering(&mut self, id: NodeId, out: &mut Outbox) {
+        let Some(node) = self.get_mut(id) else { return };
+        let change = node.revive();
+        self.tell(id, change, "", out);
+    }
+
+    pub(super) fn beat(&mut self, id: NodeId, now: Time, out: &mut Outbox) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.answered(id, now);
+        }
+        let Some(node) = self.get_mut(id) else { return };
+        let change = node.beat(now);
+        self.tell(id, change, "", out);
+    }
+
+    pub(super) fn miss(&mut self, id: NodeId, why: &str, now: Time, out: &mut Outbox) {
+        let Some(schedule) = &mut self.schedule else { return };
+        if !schedule.answered(id, now) {
+            return;
+        }
+        let Some(node) = self.get_mut(id) else { return };
+        let change = node.miss(why, now);
+        let misses = node.misses();
+        out.emit(EventKind::HeartbeatMissed, || Event::HeartbeatMissed {
+            source: self.source.clone(),
+            node: self.name(id),
+            misses,
+            reason: why.into(),
+        });
+        let reason = if change == Change::Failed { Evidence::Heartbeat.as_str() } else { why };
+        self.tell(id, change, reason, out);
+    }
+
+    // ---- looks ----
+
+    /// When at the earliest the heartbeat could acquit `id`, if every beat from now on is good.
+    pub(super) fn heartbeat_may_acquit(&self, id: NodeId) -> Option<Time> {
+        let schedule = self.schedule.as_ref()?;
+        let more = self.get(id)?.beats_to_acquit().saturating_sub(1);
+        Some(schedule.due_of(id)?.after(schedule.config().interval.saturating_mul(more)))
+    }
+}

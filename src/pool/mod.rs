@@ -1,0 +1,296 @@
+//! The pool: which nodes there are, what to think of each, and which is asked next.
+//!
+//! Why it exists: calls and heartbeats meet in one value, the *ready set*. Heartbeats, breakers and
+//! outside monitors write it, each with evidence of its own; calls read it when they pick a node.
+//!
+//! ```text
+//!   heartbeat (who is due) ─▶ detector (beats and misses) ─┐
+//!   breaker opens, half-opens, closes ─────────────────────┼─▶ node (state) ─▶ failover (tiers, events)
+//!   report(name, ok=…) ────────────────────────────────────┘       ▲                │
+//!                                                   drain, disable ─┘                ▼
+//!                                                                       balancer ─▶ pick
+//! ```
+//!
+//! `ready = enabled ∧ not draining ∧ nobody speaks against it`; a suspect node is still ready.
+//!
+//! What it deliberately does not do: it asks no node anything (the runtime's ticker does), knows no
+//! policy (whether a breaker admits a call is the caller's closure), and reads no clock.
+
+mod anyway;
+mod balancer;
+mod config;
+mod detector;
+mod failover;
+mod heartbeat;
+mod members;
+mod node;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use balancer::{Balancer, RoundRobin};
+pub use config::{HeartbeatConfig, NodeConfig};
+pub use detector::{Detector, Opinion, Threshold};
+pub use view::{Evidence, NodeState, NodeView};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::base::{ConfigError, Dice, Event, EventKind, NodeId, Outbox, Source, Time, Verdict};
+use members::Members;
+
+/// A set of nodes behind one lock, which is held for short, pure moments only: no caller's closure
+/// runs under it (R3).
+#[derive(Debug)]
+pub struct Pool {
+    members: Mutex<Members>,
+    source: Source,
+    heartbeat: Option<HeartbeatConfig>,
+}
+
+/// What a pool has lived through, nodes that left included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolMetrics {
+    /// Nodes at the moment.
+    pub nodes: usize,
+    /// Calls at the nodes at the moment.
+    pub in_flight: u64,
+    /// Outages so far, those under way included.
+    pub failures: u64,
+    /// Outages that have ended.
+    pub recoveries: u64,
+    /// Mean length of those that have ended.
+    pub mean_recovery_time: Option<Duration>,
+}
+
+impl Pool {
+    /// A pool of `nodes`, which speaks as `source`.
+    ///
+    /// Errors: an empty list (field "nodes"), an equal name (field "name"), a broken rule of a config.
+    pub fn new(
+        source: Source,
+        nodes: Vec<NodeConfig>,
+        heartbeat: Option<HeartbeatConfig>,
+    ) -> Result<Self, ConfigError> {
+        if nodes.is_empty() {
+            return Err(ConfigError::new("nodes", "hold at least one node", "[]"));
+        }
+        if let Some(config) = &heartbeat {
+            config.validate()?;
+        }
+        let mut members = Members::new(source.clone(), heartbeat.clone());
+        for node in nodes {
+            members.join(node)?;
+        }
+        Ok(Self { members: Mutex::new(members), source, heartbeat })
+    }
+
+    /// Who speaks in its events.
+    #[must_use]
+    pub const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The heartbeat it was made with.
+    #[must_use]
+    pub const fn heartbeat(&self) -> Option<&HeartbeatConfig> {
+        self.heartbeat.as_ref()
+    }
+
+    // ---- calls ----
+
+    /// The node to ask next, now counted as having one more call in flight; each pick is given back by
+    /// one [`Pool::finish`].
+    ///
+    /// The nodes in `exclude` are passed over. `admissible` is asked last, of one node at a time and
+    /// with no lock held: it may look at the node's breaker, and should not take its permit yet.
+    pub fn pick(
+        &self,
+        exclude: &[NodeId],
+        admissible: &mut dyn FnMut(NodeId) -> bool,
+        _now: Time,
+        dice: &mut dyn Dice,
+    ) -> Option<NodeId> {
+        let mut refused = Vec::new();
+        loop {
+            let node = self.members.lock().propose(&[exclude, &refused], dice)?;
+            // Asked outside the lock, so the operator may have closed the node meanwhile.
+            if admissible(node) && self.members.lock().enter(node) {
+                return Some(node);
+            }
+            refused.push(node);
+        }
+    }
+
+    /// The call to `node` has ended after `elapsed`. A node that has left is forgotten silently.
+    pub fn finish(&self, node: NodeId, verdict: &Verdict, elapsed: Duration, _now: Time, out: &mut Outbox) {
+        self.members.lock().finish(node, verdict, elapsed, out);
+    }
+
+    // ---- evidence ----
+
+    /// `by` speaks against `node`; `reason` is a few words without secrets.
+    pub fn convict(&self, node: NodeId, by: Evidence, reason: &str, now: Time, out: &mut Outbox) {
+        self.members.lock().convict(node, by, reason, now, out);
+    }
+
+    /// `by` takes back what it said against `node`; what others said stays (P8).
+    pub fn acquit(&self, node: NodeId, by: Evidence, now: Time, out: &mut Outbox) {
+        self.members.lock().acquit(node, by, now, out);
+    }
+
+    /// `node`, which is out, shows a sign of life: its breaker admits a probe.
+    pub fn recovering(&self, node: NodeId, _now: Time, out: &mut Outbox) {
+        self.members.lock().recovering(node, out);
+    }
+
+    // ---- heartbeat ----
+
+    /// The heartbeat of `node` came.
+    pub fn beat(&self, node: NodeId, now: Time, out: &mut Outbox) {
+        self.members.lock().beat(node, now, out);
+    }
+
+    /// The heartbeat of `node` stayed away because of `reason`, a few words without secrets. Counts for
+    /// nothing if the question or this judgment was delayed by ourselves (P6).
+    pub fn miss(&self, node: NodeId, reason: &str, now: Time, out: &mut Outbox) {
+        self.members.lock().miss(node, reason, now, out);
+    }
+
+    /// Who is to be asked now. Each of them is scheduled again, with jitter, and is not due before a
+    /// [`Pool::beat`] or [`Pool::miss`] has told what came of it.
+    pub fn due(&self, now: Time, dice: &mut dyn Dice) -> Vec<NodeId> {
+        self.members.lock().schedule.as_mut().map_or_else(Vec::new, |s| s.take_due(now, dice))
+    }
+
+    /// When [`Pool::due`] will have somebody next, of those not asked at the moment.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Time> {
+        self.members.lock().schedule.as_ref()?.next_due()
+    }
+
+    /// Whoever asked the nodes before has stopped: all are due at once, and nobody is late.
+    pub fn restart_heartbeat(&self) {
+        if let Some(schedule) = &mut self.members.lock().schedule {
+            schedule.restart();
+        }
+    }
+
+    // ---- the operator's will ----
+
+    /// A node joins.
+    pub fn add(&self, node: NodeConfig, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
+        let mut members = self.members.lock();
+        let id = members.join(node)?;
+        out.emit(EventKind::NodeAdded, || Event::NodeAdded {
+            source: self.source.clone(),
+            node: members.name(id),
+        });
+        members.house_the_stranded(out);
+        Ok(id)
+    }
+
+    /// A node leaves. Calls that are there end as they would have.
+    pub fn remove(&self, name: &str, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
+        self.members.lock().remove(name, out)
+    }
+
+    /// A node gets no new call; "node_drained" tells when its last one has ended.
+    pub fn drain(&self, name: &str, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
+        let mut members = self.members.lock();
+        let node = members.named(name)?;
+        let (id, empty) = (node.id, node.drain());
+        if empty {
+            members.tell_drained(id, out);
+        }
+        Ok(id)
+    }
+
+    /// A node that was disabled or draining gets calls again, if nobody speaks against it.
+    pub fn enable(&self, name: &str, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
+        let mut members = self.members.lock();
+        let node = members.named(name)?;
+        node.set_enabled(true);
+        let id = node.id;
+        members.house_the_stranded(out);
+        Ok(id)
+    }
+
+    /// A node gets no call until it is enabled again, whatever else happens.
+    pub fn disable(&self, name: &str) -> Result<NodeId, ConfigError> {
+        let mut members = self.members.lock();
+        let node = members.named(name)?;
+        node.set_enabled(false);
+        Ok(node.id)
+    }
+
+    // ---- looks ----
+
+    /// How many nodes a call could be sent to. `admissible` is asked with no lock held.
+    pub fn ready_count(&self, admissible: &mut dyn FnMut(NodeId) -> bool) -> usize {
+        let pickable: Vec<NodeId> = {
+            let members = self.members.lock();
+            members.nodes.iter().filter(|n| n.pickable()).map(|n| n.id).collect()
+        };
+        pickable.into_iter().filter(|&node| admissible(node)).count()
+    }
+
+    /// When it is worth asking again while no node is ready, where that is known: the earliest moment
+    /// some node may be back, possibly in the past by now. `breaker` tells when a node's
+    /// breaker will admit a call, and is asked with no lock held; what the heartbeat may say is known
+    /// here; an outside monitor is not foreseeable.
+    pub fn earliest(&self, breaker: &mut dyn FnMut(NodeId) -> Option<Time>) -> Option<Time> {
+        let hopeful: Vec<(NodeId, Option<Time>)> = {
+            let members = self.members.lock();
+            let nodes = members.nodes.iter();
+            nodes
+                .filter(|n| n.open_to_traffic() && !n.convicted_by(Evidence::Report))
+                .filter_map(|n| {
+                    let by_heartbeat = n.convicted_by(Evidence::Heartbeat);
+                    let beats = if by_heartbeat { Some(members.heartbeat_may_acquit(n.id)?) } else { None };
+                    Some((n.id, beats))
+                })
+                .collect()
+        };
+        let times = hopeful.into_iter().filter_map(|(node, heartbeat)| match (heartbeat, breaker(node)) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (a, b) => a.or(b),
+        });
+        times.min()
+    }
+
+    /// Every node as it is at the moment, in the order they joined.
+    #[must_use]
+    pub fn views(&self, _now: Time) -> Vec<NodeView> {
+        self.members.lock().nodes.iter().map(node::Node::view).collect()
+    }
+
+    /// The node of this name.
+    #[must_use]
+    pub fn id_of(&self, name: &str) -> Option<NodeId> {
+        self.members.lock().id_of(name)
+    }
+
+    /// The name of a node; empty for one that has left.
+    #[must_use]
+    pub fn name_of(&self, node: NodeId) -> Arc<str> {
+        self.members.lock().name(node)
+    }
+
+    /// What it has lived through.
+    #[must_use]
+    pub fn metrics(&self) -> PoolMetrics {
+        let members = self.members.lock();
+        let totals = &members.totals;
+        let mean = u32::try_from(totals.recoveries).ok().filter(|&n| n > 0);
+        PoolMetrics {
+            nodes: members.nodes.len(),
+            in_flight: members.nodes.iter().map(|n| u64::from(n.in_flight())).sum(),
+            failures: totals.failures,
+            recoveries: totals.recoveries,
+            mean_recovery_time: mean.map(|n| totals.recovery_time / n),
+        }
+    }
+}

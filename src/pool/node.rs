@@ -1,0 +1,288 @@
+//! One node: the one place where its state changes.
+//!
+//! ```text
+//!                 miss                    convicted (heartbeat | breaker | report)
+//!        up ─────────────▶ suspect ──────────────┐
+//!        ▲ ◀───────────── │                      ▼
+//!        │      beat      └───────────────────▶ down ◀───────────┐
+//!        │                                        │ sign of life │ convicted again
+//!        │        acquitted by all                ▼              │
+//!        └────────────────────────────────── recovering ─────────┘
+//!
+//!        draining: asked by the operator, whatever the judgment
+//! ```
+//!
+//! Each kind of evidence has a flag of its own and clears only that one (P8): a ping alone does not
+//! acquit a node that real traffic convicted. An *outage* lasts from the first flag set to the last
+//! flag cleared, however often the evidence changes its mind in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::NodeConfig;
+use super::detector::{Detector, Opinion};
+use super::view::{Evidence, NodeState, NodeView};
+use crate::base::{NodeId, Time, Verdict};
+
+/// The share of a new sample in the mean latency: about the last ten calls matter.
+const LATENCY_SHARE: f64 = 0.2;
+
+/// What a judgment changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing that anybody needs to hear of.
+    None,
+    /// It came under suspicion.
+    Suspected,
+    /// An outage began.
+    Failed,
+    /// An outage saw its first sign of life.
+    Reviving,
+    /// An outage ended.
+    Recovered {
+        /// How long it lasted.
+        downtime: Duration,
+        /// Had it shown a sign of life before?
+        announced: bool,
+        /// Had its traffic found a new home?
+        rehoused: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    since: Time,
+    /// Shows signs of life at the moment.
+    reviving: bool,
+    /// Has shown a sign of life before: that is told once per outage.
+    announced: bool,
+    /// Its traffic has found a new home, and that was told.
+    rehoused: bool,
+}
+
+/// One node and all that is known about it.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) config: NodeConfig,
+    detector: Option<Detector>,
+    enabled: bool,
+    draining: bool,
+    suspect: bool,
+    convictions: u8,
+    outage: Option<Outage>,
+    in_flight: u32,
+    latency: Option<f64>,
+    last_error: Option<Arc<str>>,
+    failures: u64,
+    recoveries: u64,
+}
+
+impl Node {
+    pub(super) const fn new(id: NodeId, config: NodeConfig, detector: Option<Detector>) -> Self {
+        Self {
+            id,
+            config,
+            detector,
+            enabled: true,
+            draining: false,
+            suspect: false,
+            convictions: 0,
+            outage: None,
+            in_flight: 0,
+            latency: None,
+            last_error: None,
+            failures: 0,
+            recoveries: 0,
+        }
+    }
+
+    // ---- evidence ----
+
+    /// `by` speaks against it, because of `why`.
+    pub(super) fn convict(&mut self, by: Evidence, why: &str, now: Time) -> Change {
+        self.convictions |= by.flag();
+        self.blame(why);
+        if let Some(outage) = &mut self.outage {
+            outage.reviving = false;
+            return Change::None;
+        }
+        self.outage = Some(Outage { since: now, reviving: false, announced: false, rehoused: false });
+        self.failures += 1;
+        Change::Failed
+    }
+
+    /// `by` takes back what it said. The outage ends when nobody speaks against the node any more.
+    pub(super) fn acquit(&mut self, by: Evidence, now: Time) -> Change {
+        self.convictions &= !by.flag();
+        if self.convictions != 0 {
+            return Change::None;
+        }
+        let Some(outage) = self.outage.take() else { return Change::None };
+        self.recoveries += 1;
+        let Outage { since, announced, rehoused, .. } = outage;
+        Change::Recovered { downtime: now.since(since), announced, rehoused }
+    }
+
+    /// It showed a sign of life.
+    pub(super) fn revive(&mut self) -> Change {
+        let Some(outage) = &mut self.outage else { return Change::None };
+        outage.reviving = true;
+        if std::mem::replace(&mut outage.announced, true) { Change::None } else { Change::Reviving }
+    }
+
+    /// Its heartbeat came.
+    pub(super) fn beat(&mut self, now: Time) -> Change {
+        let Some(detector) = &mut self.detector else { return Change::None };
+        match detector.beat() {
+            Opinion::Reviving => self.revive(),
+            Opinion::Well | Opinion::Suspect | Opinion::Lost => {
+                self.suspect = false;
+                // Only what the heartbeat itself said is taken back, and only if it had said it.
+                if self.convicted_by(Evidence::Heartbeat) {
+                    self.acquit(Evidence::Heartbeat, now)
+                } else {
+                    Change::None
+                }
+            }
+        }
+    }
+
+    /// Its heartbeat stayed away, because of `why`.
+    pub(super) fn miss(&mut self, why: &str, now: Time) -> Change {
+        let Some(detector) = &mut self.detector else { return Change::None };
+        match detector.miss() {
+            Opinion::Lost => {
+                self.suspect = false;
+                self.convict(Evidence::Heartbeat, why, now)
+            }
+            Opinion::Well | Opinion::Suspect | Opinion::Reviving => {
+                self.blame(why);
+                let news = !std::mem::replace(&mut self.suspect, true);
+                if news && self.outage.is_none() { Change::Suspected } else { Change::None }
+            }
+        }
+    }
+
+    // ---- the operator's will ----
+
+    /// Says whether calls go there at all.
+    pub(super) const fn set_enabled(&mut self, yes: bool) {
+        self.enabled = yes;
+        if yes {
+            self.draining = false;
+        }
+    }
+
+    /// From now on it gets no new call. Says whether it has none left already.
+    pub(super) const fn drain(&mut self) -> bool {
+        let news = !self.draining;
+        self.draining = true;
+        news && self.in_flight == 0
+    }
+
+    // ---- traffic ----
+
+    /// A call goes there.
+    pub(super) const fn enter(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// A call comes back. Says whether it was the last one of a draining node.
+    pub(super) fn leave(&mut self, verdict: &Verdict, elapsed: Duration) -> bool {
+        debug_assert!(self.in_flight > 0, "each finish belongs to one pick");
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match verdict {
+            Verdict::Ok => {
+                let sample = elapsed.as_secs_f64();
+                let mean = self.latency.unwrap_or(sample);
+                self.latency = Some(LATENCY_SHARE.mul_add(sample - mean, mean));
+            }
+            Verdict::Fail(failure) | Verdict::Throttled(failure) => self.blame(failure.kind.as_str()),
+            Verdict::Ignore => {}
+        }
+        self.draining && self.in_flight == 0
+    }
+
+    // ---- looks ----
+
+    /// ready = enabled ∧ not draining ∧ nobody speaks against it.
+    pub(super) const fn ready(&self) -> bool {
+        self.open_to_traffic() && self.convictions == 0
+    }
+
+    /// May traffic be sent there if its breaker has no objection? A node that only its breaker speaks
+    /// against may: real traffic is what acquits it.
+    pub(super) const fn pickable(&self) -> bool {
+        self.open_to_traffic() && self.convictions & !Evidence::Breaker.flag() == 0
+    }
+
+    pub(super) const fn open_to_traffic(&self) -> bool {
+        self.enabled && !self.draining
+    }
+
+    pub(super) const fn convicted_by(&self, by: Evidence) -> bool {
+        self.convictions & by.flag() != 0
+    }
+
+    pub(super) const fn state(&self) -> NodeState {
+        match (self.draining, self.outage) {
+            (true, _) => NodeState::Draining,
+            (false, Some(outage)) if outage.reviving => NodeState::Recovering,
+            (false, Some(_)) => NodeState::Down,
+            (false, None) if self.suspect => NodeState::Suspect,
+            (false, None) => NodeState::Up,
+        }
+    }
+
+    /// Is it out, and has its traffic not yet found a new home?
+    pub(super) const fn stranded(&self) -> bool {
+        matches!(self.outage, Some(Outage { rehoused: false, .. }))
+    }
+
+    /// Its traffic has found a new home. Says whether that is news.
+    pub(super) fn rehouse(&mut self) -> bool {
+        self.outage.as_mut().is_some_and(|outage| !std::mem::replace(&mut outage.rehoused, true))
+    }
+
+    pub(super) const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    pub(super) fn misses(&self) -> u32 {
+        self.detector.as_ref().map_or(0, Detector::misses)
+    }
+
+    pub(super) fn beats_to_acquit(&self) -> u32 {
+        self.detector.as_ref().map_or(0, Detector::beats_to_acquit)
+    }
+
+    pub(super) fn last_error(&self) -> Option<Arc<str>> {
+        self.last_error.clone()
+    }
+
+    pub(super) fn view(&self) -> NodeView {
+        NodeView {
+            id: self.id,
+            name: self.config.name.clone(),
+            state: self.state(),
+            enabled: self.enabled,
+            ready: self.ready(),
+            convicted_by: Evidence::ALL.into_iter().filter(|&by| self.convicted_by(by)).collect(),
+            down_since: self.outage.map(|outage| outage.since),
+            in_flight: self.in_flight,
+            latency: self.latency.map(Duration::from_secs_f64),
+            failures: self.failures,
+            recoveries: self.recoveries,
+            weight: self.config.weight,
+            tier: self.config.tier,
+            last_error: self.last_error(),
+        }
+    }
+
+    fn blame(&mut self, why: &str) {
+        if self.last_error.as_deref() != Some(why) {
+            self.last_error = Some(why.into());
+        }
+    }
+}

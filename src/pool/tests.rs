@@ -1,0 +1,277 @@
+//! The pool as a whole: evidence, outages, picks, and the operator's will.
+
+use std::time::Duration;
+
+use super::*;
+use crate::base::{Failure, SplitMix};
+
+const A: NodeId = NodeId(0);
+const B: NodeId = NodeId(1);
+const C: NodeId = NodeId(2);
+
+fn at(secs: u64) -> Time {
+    Time::from_millis(secs * 1000)
+}
+
+fn heartbeat() -> HeartbeatConfig {
+    HeartbeatConfig { interval: Duration::from_secs(1), jitter: 0.0, ..HeartbeatConfig::default() }
+}
+
+fn pool(names: &[&str]) -> Pool {
+    let nodes = names.iter().map(|&n| NodeConfig::new(n)).collect();
+    Pool::new(Source::new("pool"), nodes, Some(heartbeat())).unwrap()
+}
+
+/// What happened, one line per event: kind, node, and the field that matters.
+fn told(out: &mut Outbox) -> Vec<String> {
+    out.drain()
+        .map(|event| {
+            let fields = event.fields().into_iter().map(|(_, f)| match f {
+                crate::base::Field::Text(t) => t.to_string(),
+                crate::base::Field::Span(s) => format!("{}s", s.as_secs()),
+                crate::base::Field::Count(n) => n.to_string(),
+                other => format!("{other:?}"),
+            });
+            format!("{} {}", event.kind().as_str(), fields.collect::<Vec<_>>().join(" "))
+        })
+        .collect()
+}
+
+fn out() -> Outbox {
+    Outbox::new(0)
+}
+
+fn pick(pool: &Pool, exclude: &[NodeId]) -> Option<NodeId> {
+    pool.pick(exclude, &mut |_| true, Time::ZERO, &mut SplitMix::new(1))
+}
+
+fn state(pool: &Pool, node: NodeId) -> &'static str {
+    pool.views(Time::ZERO).into_iter().find(|v| v.id == node).unwrap().state.as_str()
+}
+
+#[test]
+fn bad_input_names_field_rule_and_value() {
+    let source = || Source::new("pool");
+    assert_eq!(Pool::new(source(), vec![], None).unwrap_err().field, "nodes");
+    let twice = vec![NodeConfig::new("a"), NodeConfig::new("a")];
+    let error = Pool::new(source(), twice, None).unwrap_err();
+    assert_eq!((error.field, error.value.as_str()), ("name", "\"a\""));
+    let pool = pool(&["a"]);
+    assert_eq!(pool.add(NodeConfig::new("a"), at(0), &mut out()).unwrap_err().field, "name");
+    assert_eq!(pool.remove("z", at(0), &mut out()).unwrap_err().field, "name");
+}
+
+/// An outage of one node among two, found and ended by its heartbeat: all five events, once, in order.
+#[test]
+fn an_outage_is_told_once_and_in_order() {
+    let (pool, out) = (pool(&["a", "b"]), &mut out());
+    for t in 1..=4 {
+        pool.miss(A, "connect", at(t), out);
+    }
+    assert_eq!(
+        told(out),
+        [
+            "node_suspected a connect",
+            "node_marked_failed a heartbeat",
+            "failover_started a",
+            "failover_completed a b"
+        ]
+    );
+    assert_eq!((state(&pool, A), pick(&pool, &[]), pick(&pool, &[])), ("down", Some(B), Some(B)));
+    pool.beat(A, at(5), out);
+    assert_eq!(state(&pool, A), "recovering");
+    pool.miss(A, "connect", at(6), out);
+    assert_eq!(state(&pool, A), "down");
+    pool.beat(A, at(7), out);
+    pool.beat(A, at(8), out);
+    assert_eq!(told(out), ["recovery_started a", "recovery_completed a 5s"]);
+    assert_eq!(state(&pool, A), "up");
+    let metrics = pool.metrics();
+    assert_eq!((metrics.failures, metrics.recoveries), (1, 1));
+    assert_eq!(metrics.mean_recovery_time, Some(Duration::from_secs(5)));
+}
+
+/// Suspicion costs a node nothing, and one good beat ends it.
+#[test]
+fn a_suspect_node_is_still_picked() {
+    let (pool, out) = (pool(&["a"]), &mut out());
+    pool.miss(A, "timeout", at(1), out);
+    assert_eq!((state(&pool, A), pick(&pool, &[])), ("suspect", Some(A)));
+    pool.beat(A, at(2), out);
+    assert_eq!(state(&pool, A), "up");
+    assert_eq!(told(out), ["node_suspected a timeout"]);
+}
+
+/// Traffic convicted; however many pings succeed, only traffic acquits.
+#[test]
+fn p8_a_ping_alone_cannot_clear_what_traffic_convicted() {
+    let (pool, out) = (pool(&["a", "b"]), &mut out());
+    pool.convict(A, Evidence::Breaker, "server", at(1), out);
+    for t in 2..50 {
+        pool.beat(A, at(t), out);
+    }
+    assert_eq!(state(&pool, A), "down");
+    assert_eq!(told(out), ["node_marked_failed a breaker", "failover_started a", "failover_completed a b"]);
+    pool.recovering(A, at(50), out);
+    pool.acquit(A, Evidence::Breaker, at(51), out);
+    assert_eq!(told(out), ["recovery_started a", "recovery_completed a 50s"]);
+}
+
+/// Two witnesses, one outage: it ends when the last of them is satisfied, whichever that is.
+#[test]
+fn p8_each_evidence_clears_its_own_flag_only() {
+    for last in Evidence::ALL {
+        let (pool, out) = (pool(&["a", "b"]), &mut out());
+        for by in Evidence::ALL {
+            pool.convict(A, by, "x", at(1), out);
+        }
+        for by in Evidence::ALL.into_iter().filter(|&by| by != last) {
+            pool.acquit(A, by, at(2), out);
+        }
+        assert_eq!(told(out).len(), 3, "one outage, still under way");
+        assert_eq!(state(&pool, A), "down");
+        pool.acquit(A, last, at(3), out);
+        assert_eq!(told(out), ["recovery_started a", "recovery_completed a 2s"]);
+        assert_eq!(state(&pool, A), "up");
+    }
+}
+
+/// A node that its breaker takes back while its heartbeat wavers comes back as a suspect, and says so.
+#[test]
+fn what_began_during_an_outage_is_told_when_it_ends() {
+    let (pool, out) = (pool(&["a"]), &mut out());
+    pool.convict(A, Evidence::Breaker, "server", at(1), out);
+    pool.miss(A, "timeout", at(2), out);
+    assert_eq!((state(&pool, A), told(out).len()), ("down", 2));
+    pool.acquit(A, Evidence::Breaker, at(3), out);
+    assert_eq!(told(out).last().unwrap(), "node_suspected a timeout");
+    assert_eq!(state(&pool, A), "suspect");
+}
+
+/// A single node has nowhere to fail over to: that is said just before its recovery starts.
+#[test]
+fn a_lone_node_completes_its_failover_with_no_home() {
+    let (pool, out) = (pool(&["a"]), &mut out());
+    pool.convict(A, Evidence::Report, "pager", at(1), out);
+    assert_eq!(told(out), ["node_marked_failed a report: pager", "failover_started a"]);
+    pool.acquit(A, Evidence::Report, at(4), out);
+    assert_eq!(told(out), ["failover_completed a None", "recovery_started a", "recovery_completed a 3s"]);
+}
+
+/// With everybody out, the first to come back is the home of the others' traffic.
+#[test]
+fn a_stranded_failover_completes_when_a_node_becomes_ready() {
+    let (pool, out) = (pool(&["a", "b", "c"]), &mut out());
+    for node in [A, B, C] {
+        pool.convict(node, Evidence::Breaker, "x", at(1), out);
+    }
+    assert!(told(out).contains(&"failover_completed b c".to_owned()));
+    pool.acquit(B, Evidence::Breaker, at(2), out);
+    assert_eq!(told(out), ["recovery_started b", "recovery_completed b 1s", "failover_completed c b"]);
+    pool.remove("c", at(3), out).unwrap();
+    pool.convict(B, Evidence::Breaker, "x", at(3), out);
+    told(out);
+    pool.add(NodeConfig::new("d"), at(4), out).unwrap();
+    assert_eq!(told(out), ["node_added d", "failover_completed b d"]);
+}
+
+/// A breaker's conviction leaves the last word to the breaker; the other kinds do not.
+#[test]
+fn only_the_breakers_own_conviction_is_left_to_the_breaker() {
+    let (pool, out) = (pool(&["a"]), &mut out());
+    pool.convict(A, Evidence::Breaker, "x", at(1), out);
+    let ask = |yes: bool| pool.pick(&[], &mut |_| yes, at(1), &mut SplitMix::new(1));
+    assert_eq!((ask(false), ask(true)), (None, Some(A)));
+    assert_eq!(pool.ready_count(&mut |_| true), 1);
+    pool.convict(A, Evidence::Report, "x", at(1), out);
+    assert_eq!((ask(true), pool.ready_count(&mut |_| true)), (None, 0));
+}
+
+/// A pick that its breaker refused counts no call, and the next in turn is asked.
+#[test]
+fn a_refused_pick_moves_on_and_counts_nothing() {
+    let pool = pool(&["a", "b"]);
+    let picked = pool.pick(&[], &mut |n| n != A, at(0), &mut SplitMix::new(1));
+    assert_eq!(picked, Some(B));
+    let in_flight: Vec<u32> = pool.views(at(0)).iter().map(|v| v.in_flight).collect();
+    assert_eq!(in_flight, [0, 1]);
+    assert_eq!(pool.pick(&[B], &mut |n| n != A, at(0), &mut SplitMix::new(1)), None);
+}
+
+/// A higher tier is used only while no lower one has a node to offer; each tier keeps its own turn.
+#[test]
+fn tiers_are_used_lowest_first() {
+    let tiered = |name: &str, tier| NodeConfig { tier, ..NodeConfig::new(name) };
+    let nodes = vec![tiered("spare", 7), tiered("x", 1), tiered("y", 1)];
+    let pool = Pool::new(Source::new("pool"), nodes, None).unwrap();
+    assert_eq!([pick(&pool, &[]), pick(&pool, &[B, C]), pick(&pool, &[])], [Some(B), Some(A), Some(C)]);
+    pool.disable("x").unwrap();
+    pool.disable("y").unwrap();
+    assert_eq!(pick(&pool, &[]), Some(A));
+    pool.enable("x", at(0), &mut out()).unwrap();
+    assert_eq!(pick(&pool, &[]), Some(B));
+}
+
+/// A draining node keeps its calls and gets no new one; its last answer is told.
+#[test]
+fn p11_a_node_drains_and_leaves_without_losing_a_call() {
+    let (pool, out) = (pool(&["a", "b"]), &mut out());
+    assert_eq!(pick(&pool, &[]), Some(A));
+    pool.drain("a", at(1), out).unwrap();
+    assert_eq!((state(&pool, A), pick(&pool, &[]), pick(&pool, &[])), ("draining", Some(B), Some(B)));
+    assert_eq!(told(out), Vec::<String>::new());
+    pool.finish(A, &Verdict::Ok, Duration::from_millis(5), at(2), out);
+    assert_eq!(told(out), ["node_drained a"]);
+    pool.remove("b", at(3), out).unwrap();
+    pool.finish(B, &Verdict::Ok, Duration::ZERO, at(4), out);
+    pool.drain("a", at(5), out).unwrap();
+    assert_eq!(told(out), ["node_removed b"], "draining twice is told once");
+    assert_eq!(pick(&pool, &[]), None);
+}
+
+/// Every pick is in flight until it is finished, whatever its verdict.
+#[test]
+fn finishing_takes_a_call_out_of_flight_and_keeps_its_figures() {
+    let (pool, out) = (pool(&["a"]), &mut out());
+    let verdicts = [Verdict::Ok, Verdict::Ignore, Verdict::Fail(Failure::plain())];
+    for verdict in verdicts {
+        let node = pick(&pool, &[]).unwrap();
+        pool.finish(node, &verdict, Duration::from_millis(40), at(1), out);
+    }
+    let view = pool.views(at(1)).remove(0);
+    assert_eq!((view.in_flight, view.last_error.as_deref()), (0, Some("unknown")));
+    assert_eq!(view.latency, Some(Duration::from_millis(40)), "only good answers count");
+    assert_eq!(pool.metrics().in_flight, 0);
+}
+
+/// When a node may be back is known from its breaker and its heartbeat, whichever is later.
+#[test]
+fn the_earliest_return_is_known_where_it_can_be() {
+    let (pool, out) = (pool(&["a", "b"]), &mut out());
+    pool.due(at(10), &mut SplitMix::new(1));
+    for t in 11..14 {
+        pool.miss(A, "connect", at(t), out);
+    }
+    pool.convict(B, Evidence::Report, "x", at(13), out);
+    // Two good beats are missing: the first is due at 11, the second at 12.
+    assert_eq!(pool.earliest(&mut |_| None), Some(at(12)));
+    assert_eq!(pool.earliest(&mut |_| Some(at(30))), Some(at(30)));
+    pool.acquit(B, Evidence::Report, at(14), out);
+    assert_eq!(pool.earliest(&mut |n| (n == B).then_some(at(5))), Some(at(5)));
+}
+
+/// The same dice make the same schedule; P6's guard is reached through the pool as well.
+#[test]
+fn p6_a_late_ticker_convicts_nobody() {
+    let (pool, out, dice) = (pool(&["a"]), &mut Outbox::new(Outbox::EVERYTHING), &mut SplitMix::new(1));
+    for round in 0..10 {
+        // Each round comes ten intervals after the last.
+        assert_eq!(pool.due(at(round * 10), dice), [A]);
+        pool.miss(A, "timeout", at(round * 10), out);
+    }
+    assert_eq!(
+        (state(&pool, A), told(out)),
+        ("suspect", vec!["heartbeat_missed a 1 timeout".to_owned(), "node_suspected a timeout".to_owned(),]),
+        "only the first question was asked in time"
+    );
+}

@@ -1,0 +1,99 @@
+//! The words for what a node is and who speaks against it, and the picture of a node at one moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{NodeId, Time};
+
+/// What a node is, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// Nothing speaks against it.
+    Up,
+    /// It has begun to miss heartbeats; calls still go there.
+    Suspect,
+    /// It is given up.
+    Down,
+    /// It was given up and shows signs of life.
+    Recovering,
+    /// It gets no new call, because the operator said so.
+    Draining,
+}
+
+impl NodeState {
+    /// The word Python users read.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+            Self::Recovering => "recovering",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Who speaks against a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Its heartbeat stayed away.
+    Heartbeat,
+    /// Its breaker opened: real traffic failed.
+    Breaker,
+    /// An outside monitor reported it.
+    Report,
+}
+
+impl Evidence {
+    /// Every kind of evidence.
+    pub const ALL: [Self; 3] = [Self::Heartbeat, Self::Breaker, Self::Report];
+
+    /// The word events use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Heartbeat => "heartbeat",
+            Self::Breaker => "breaker",
+            Self::Report => "report",
+        }
+    }
+
+    pub(super) const fn flag(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// A node as seen at one moment.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// Its number.
+    pub id: NodeId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it is, in one word.
+    pub state: NodeState,
+    /// The operator's will: false once disabled by hand.
+    pub enabled: bool,
+    /// Enabled, not draining, and nobody speaks against it. A node that is not ready because of its
+    /// breaker alone still gets the calls its breaker admits.
+    pub ready: bool,
+    /// Who speaks against it.
+    pub convicted_by: Vec<Evidence>,
+    /// Since when it is out, if it is.
+    pub down_since: Option<Time>,
+    /// Calls there at the moment.
+    pub in_flight: u32,
+    /// Mean time of its good answers, the recent ones weighing most; none before the first.
+    pub latency: Option<Duration>,
+    /// Outages so far, the present one included.
+    pub failures: u64,
+    /// Outages that have ended.
+    pub recoveries: u64,
+    /// Its configured weight.
+    pub weight: f64,
+    /// Its tier.
+    pub tier: u32,
+    /// The kind of its last failure, or why its last heartbeat stayed away.
+    pub last_error: Option<Arc<str>>,
+}

@@ -1,0 +1,121 @@
+//! What an attempt calls: one function, or a node's target.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::base::{ConfigError, NodeId};
+use crate::pipeline::Attempt;
+use crate::python::errors;
+
+/// The four colours of callables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// A function that returns its answer.
+    Function,
+    /// A function whose answer is awaited.
+    Coroutine,
+    /// A function whose answer is iterated.
+    Generator,
+    /// A function whose answer is iterated asynchronously.
+    AsyncGenerator,
+}
+
+impl Colour {
+    /// The colour called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "function" => Some(Self::Function),
+            "coroutine" => Some(Self::Coroutine),
+            "generator" => Some(Self::Generator),
+            "async_generator" => Some(Self::AsyncGenerator),
+            _ => None,
+        }
+    }
+}
+
+/// One node as Python sees it: the `Node`, and its target as a callable of each colour it has.
+#[derive(Debug)]
+pub struct NodeTargets {
+    /// The `holdfast.Node`.
+    pub node: Py<PyAny>,
+    /// By colour, in the order of [`Colour`]; none where the target is not of that colour.
+    pub callables: [Option<Py<PyAny>>; 4],
+}
+
+/// The targets of a manager's nodes.
+pub type Targets = RwLock<HashMap<NodeId, Arc<NodeTargets>>>;
+
+/// What an attempt calls.
+#[derive(Debug)]
+pub enum Callee {
+    /// This function.
+    Function(Py<PyAny>),
+    /// The picked node's own target, by colour.
+    Target(Arc<Targets>, Colour),
+    /// This function, with the picked `Node` before its arguments.
+    WithNode(Py<PyAny>, Arc<Targets>),
+}
+
+impl Callee {
+    /// Calls it. No lock is held while Python runs (R3).
+    pub fn call<'py>(
+        &self,
+        py: Python<'py>,
+        attempt: &Attempt,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::Function(function) => function.bind(py).call(args, kwargs),
+            Self::Target(targets, colour) => {
+                let target = find(targets, attempt).ok_or_else(|| gone(py, attempt))?;
+                let callable = target.callables[*colour as usize].as_ref();
+                callable.ok_or_else(|| wrong_colour(py, &target, *colour))?.bind(py).call(args, kwargs)
+            }
+            Self::WithNode(function, targets) => {
+                let target = find(targets, attempt).ok_or_else(|| gone(py, attempt))?;
+                let first = PyTuple::new(py, [target.node.bind(py)])?;
+                let all = first.into_sequence().concat(args.as_sequence())?.to_tuple()?;
+                function.bind(py).call(all, kwargs)
+            }
+        }
+    }
+
+    /// The user's function, where there is one.
+    pub const fn function(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Self::Function(function) | Self::WithNode(function, _) => Some(function),
+            Self::Target(..) => None,
+        }
+    }
+
+    /// For Python's garbage collector. The targets are visited by the manager that owns them.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.function().map_or(Ok(()), |function| visit.call(function))
+    }
+}
+
+fn find(targets: &Targets, attempt: &Attempt) -> Option<Arc<NodeTargets>> {
+    attempt.node.and_then(|id| targets.read().get(&id).cloned())
+}
+
+fn gone(py: Python<'_>, attempt: &Attempt) -> PyErr {
+    let rule = "still be in the pool when it is called";
+    errors::config(py, &ConfigError::new("nodes", rule, format!("{:?}", attempt.node)))
+}
+
+fn wrong_colour(py: Python<'_>, target: &NodeTargets, colour: Colour) -> PyErr {
+    let rule = match colour {
+        Colour::Function => "be sync to be used by call (use acall, or threads=True)",
+        Colour::Coroutine => "be async to be used by acall (use call, or threads=True)",
+        Colour::Generator => "be a generator function or a Runnable to be used by stream",
+        Colour::AsyncGenerator => "be an async generator function or a Runnable to be used by astream",
+    };
+    let name = target.node.bind(py).getattr("name").map_or_else(|_| "node".into(), |n| n.to_string());
+    errors::config(py, &ConfigError::new("target", rule, format!("the target of node '{name}'")))
+}

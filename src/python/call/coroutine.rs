@@ -1,0 +1,272 @@
+//! The driver of coroutine functions: an awaitable that resumes the user's.
+//!
+//! It never hops through another runtime: the user's coroutine is resumed in the caller's own task, and
+//! what it waits for is handed up unchanged. Sleeping between attempts is one more thing to wait for.
+
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::alarm::Alarm;
+use super::call::Call;
+use super::guard::Guard;
+use super::resume::{Input, Resumed, resume};
+use super::wait::{Look, Nap};
+use crate::pipeline::Step;
+use crate::policy::timeout::Phase;
+use crate::python::judge;
+use crate::runtime::clock::{self, Busy};
+
+/// The awaitable of a guarded coroutine function. It is a coroutine to `asyncio` (it has `send`, `throw`,
+/// `close` and `__await__`), so tasks, `gather` and task groups take it as it is.
+#[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedCoroutine")]
+#[derive(Debug)]
+pub struct Drive {
+    guard: Py<Guard>,
+    /// Empty while a step runs: a second one meanwhile is refused, as a coroutine refuses it.
+    state: Mutex<Option<State>>,
+}
+
+#[derive(Debug)]
+enum State {
+    New(Call),
+    /// In the user's coroutine, with our clock running if one is set.
+    Running(Call, Py<PyAny>, Option<Alarm>),
+    /// Between two attempts.
+    Sleeping(Call, Nap),
+    Done,
+}
+
+type Turn = (State, PyResult<Resumption>);
+
+/// How one step of ours ends.
+enum Resumption {
+    Wait(Py<PyAny>),
+    Done(Py<PyAny>),
+}
+
+/// Makes the awaitable. Nothing runs before it is awaited: a rejection is raised then, not here.
+pub fn call<'py>(
+    guard: &Bound<'py, Guard>,
+    args: Bound<'py, PyTuple>,
+    kwargs: Option<Bound<'py, PyDict>>,
+) -> PyResult<Py<PyAny>> {
+    let call = Call::new(guard.clone().unbind(), args.unbind(), kwargs.map(Bound::unbind));
+    let drive = Drive { guard: guard.clone().unbind(), state: Mutex::new(Some(State::New(call))) };
+    Ok(Py::new(guard.py(), drive)?.into_any())
+}
+
+impl Drive {
+    fn step(&self, py: Python<'_>, input: Input<'_>) -> PyResult<Py<PyAny>> {
+        let taken = self.state.lock().take();
+        let state = taken.ok_or_else(|| PyValueError::new_err("coroutine already executing"))?;
+        let (state, result) = advance(py, state, input);
+        *self.state.lock() = Some(state);
+        match result? {
+            Resumption::Wait(on) => Ok(on),
+            Resumption::Done(value) => Err(PyStopIteration::new_err((value,))),
+        }
+    }
+}
+
+fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
+    match (state, input) {
+        (State::Done, _) => {
+            (State::Done, Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine")))
+        }
+        (State::New(_), Input::Throw(error)) => (State::Done, Err(error)),
+        (State::New(mut call), Input::Send(_)) => match call.start(py) {
+            Ok(step) => follow(py, call, step, Busy::idle()),
+            Err(error) => (State::Done, Err(error)),
+        },
+        (State::Running(call, inner, alarm), input) => turn(py, call, inner, alarm, input),
+        (State::Sleeping(call, nap), input) => awake(py, call, nap, input),
+    }
+}
+
+/// Resumes the user's coroutine once.
+fn turn(
+    py: Python<'_>,
+    mut call: Call,
+    inner: Py<PyAny>,
+    alarm: Option<Alarm>,
+    input: Input<'_>,
+) -> Turn {
+    let outcome = match resume(inner.bind(py), input) {
+        Resumed::Yielded(on) => return suspend(py, call, inner, alarm, on.unbind()),
+        Resumed::Returned(value) => Ok(value.unbind()),
+        Resumed::Raised(error) => Err(error),
+    };
+    let (outcome, busy) = match alarm {
+        Some(alarm) => alarm.resolve(py, outcome),
+        None => ((outcome, false), Busy::idle()),
+    };
+    let step = match outcome {
+        (outcome, true) => call.record_as(outcome, &judge::timed_out()),
+        (outcome, false) => call.record(py, outcome),
+    };
+    follow(py, call, step, busy)
+}
+
+/// The user's coroutine waits: from its first wait on, our clock runs.
+fn suspend(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm>, on: Py<PyAny>) -> Turn {
+    if alarm.is_some() {
+        return (State::Running(call, inner, alarm), Ok(Resumption::Wait(on)));
+    }
+    let now = clock::now();
+    let expiry = call.execution().and_then(|execution| execution.binding(Phase::Answer, now));
+    match expiry.map(|expiry| Alarm::arm(py, expiry)).transpose() {
+        Ok(alarm) => (State::Running(call, inner, alarm), Ok(Resumption::Wait(on))),
+        Err(no_loop) => {
+            call.abandon();
+            (State::Done, Err(no_loop))
+        }
+    }
+}
+
+/// The sleep between two attempts goes on, or is over.
+fn awake(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn {
+    match nap.look(py, input) {
+        Look::Asleep(on) => (State::Sleeping(call, nap), Ok(Resumption::Wait(on))),
+        Look::Awake(busy) => {
+            let step = call.wake();
+            follow(py, call, step, busy)
+        }
+        Look::Raised(error) => (State::Done, Err(error)),
+    }
+}
+
+/// Does what the machine says until there is something to wait for, or the end. `_busy` tells a manual
+/// clock that we are at work.
+fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Busy) -> Turn {
+    loop {
+        step = match step {
+            Step::Attempt(attempt) => match call.attempt(py, &attempt).and_then(|made| awaited(&made)) {
+                Ok(inner) => return turn(py, call, inner.unbind(), None, Input::none(py)),
+                Err(error) => call.record(py, Err(error)),
+            },
+            Step::AskBackoff { retry } => match call.ask_backoff(py, retry) {
+                Ok(step) => step,
+                Err(error) => return (State::Done, Err(error)),
+            },
+            Step::Sleep { until } => {
+                return match Nap::until(py, until) {
+                    Ok(nap) => awake(py, call, nap, Input::none(py)),
+                    Err(error) => (State::Done, Err(error)),
+                };
+            }
+            Step::Finish(finish) => {
+                return (State::Done, call.finish(py, finish).map(Resumption::Done));
+            }
+        };
+    }
+}
+
+/// The iterator behind an awaitable.
+pub(super) fn awaited<'py>(made: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    made.call_method0(intern!(made.py(), "__await__"))
+}
+
+#[pymethods]
+impl Drive {
+    const fn __await__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    const fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.step(py, Input::none(py))
+    }
+
+    /// Resumes the coroutine with a value.
+    fn send(&self, py: Python<'_>, value: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.step(py, Input::Send(value))
+    }
+
+    /// Raises an exception inside the coroutine.
+    #[pyo3(signature = (typ, val=None, tb=None))]
+    fn throw(
+        &self,
+        py: Python<'_>,
+        typ: Bound<'_, PyAny>,
+        val: Option<Bound<'_, PyAny>>,
+        tb: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        self.step(py, Input::thrown(typ, val, tb)?)
+    }
+
+    /// Closes the coroutine: neutral for every policy.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let taken = self.state.lock().take();
+        let state = taken.ok_or_else(|| PyValueError::new_err("coroutine already executing"))?;
+        let closed = match &state {
+            State::Running(_, inner, _) => inner.bind(py).call_method0(intern!(py, "close")).map(drop),
+            State::Sleeping(_, nap) => nap.inner().bind(py).call_method0(intern!(py, "close")).map(drop),
+            State::New(_) | State::Done => Ok(()),
+        };
+        if let State::Running(_, _, Some(alarm)) = state {
+            alarm.disarm(py);
+        }
+        *self.state.lock() = Some(State::Done);
+        closed
+    }
+
+    #[getter]
+    fn __name__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(self.guard.bind(py).getattr(intern!(py, "__name__"))?.unbind())
+    }
+
+    #[getter]
+    fn __qualname__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(self.guard.bind(py).getattr(intern!(py, "__qualname__"))?.unbind())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.guard)?;
+        let Some(state) = self.state.try_lock() else { return Ok(()) };
+        match &*state {
+            Some(State::New(call)) => call.traverse(&visit),
+            Some(State::Running(call, inner, alarm)) => {
+                call.traverse(&visit)?;
+                if let Some(alarm) = alarm {
+                    alarm.traverse(&visit)?;
+                }
+                visit.call(inner)
+            }
+            Some(State::Sleeping(call, nap)) => {
+                call.traverse(&visit)?;
+                visit.call(nap.inner())
+            }
+            Some(State::Done) | None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Drive {
+    /// Warns, as Python does, about a call that nobody awaited.
+    fn drop(&mut self) {
+        if !matches!(self.state.get_mut(), Some(State::New(_))) {
+            return;
+        }
+        // At interpreter shutdown there is nobody left to warn.
+        let _shutting_down = Python::try_attach(|py| {
+            let name = self
+                .guard
+                .bind(py)
+                .getattr(intern!(py, "__qualname__"))
+                .map_or_else(|_| "guarded call".to_owned(), |n| n.to_string());
+            let text = format!("coroutine '{name}' was never awaited\0");
+            let text = std::ffi::CStr::from_bytes_until_nul(text.as_bytes()).unwrap_or(c"never awaited");
+            let category = py.get_type::<PyRuntimeWarning>();
+            if let Err(error) = PyErr::warn(py, &category, text, 1) {
+                error.write_unraisable(py, None);
+            }
+        });
+    }
+}

@@ -1,0 +1,159 @@
+//! The guarded form of a callable, as Python sees it.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyAttributeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use super::{Callee, Colour, async_stream, coroutine, function, generator};
+use crate::pipeline::{Plan, Target};
+use crate::python::judge::Judge;
+
+/// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
+#[derive(Debug)]
+pub struct Wiring {
+    /// The compiled policies.
+    pub plan: Arc<Plan>,
+    /// How outcomes are judged.
+    pub judge: Judge,
+    /// The user's own back-off.
+    pub backoff: Option<Py<PyAny>>,
+    /// `(args, kwargs) -> str`: which of a keyed breaker's breakers.
+    pub key: Option<Py<PyAny>>,
+}
+
+impl Wiring {
+    /// For Python's garbage collector.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.judge.traverse(visit)?;
+        visit.call(&self.backoff)?;
+        visit.call(&self.key)
+    }
+}
+
+/// A guarded callable, of the same colour as what it guards.
+#[pyclass(frozen, weakref, dict, module = "holdfast._native")]
+#[derive(Debug)]
+pub struct Guard {
+    wiring: Arc<Wiring>,
+    owner: Py<PyAny>,
+    callee: Callee,
+    colour: Colour,
+}
+
+impl Guard {
+    /// A guard of `callee` by `wiring`, which `owner` (a pipeline or manager) keeps alive.
+    pub const fn new(wiring: Arc<Wiring>, owner: Py<PyAny>, callee: Callee, colour: Colour) -> Self {
+        Self { wiring, owner, callee, colour }
+    }
+
+    pub(super) fn plan(&self) -> &Arc<Plan> {
+        &self.wiring.plan
+    }
+
+    pub(super) fn judge(&self) -> &Judge {
+        &self.wiring.judge
+    }
+
+    pub(super) fn backoff(&self) -> Option<&Py<PyAny>> {
+        self.wiring.backoff.as_ref()
+    }
+
+    pub(super) const fn callee(&self) -> &Callee {
+        &self.callee
+    }
+
+    /// The call's key, where breakers are kept by key. A key function that raises ends the call with its error.
+    pub(super) fn key(
+        &self,
+        py: Python<'_>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Option<Box<str>>> {
+        let (Some(key), Target::Keyed(_)) = (&self.wiring.key, &self.wiring.plan.target) else {
+            return Ok(None);
+        };
+        let none = PyDict::new(py);
+        let answer = key.bind(py).call1((args, kwargs.unwrap_or(&none)))?;
+        Ok(Some(answer.str()?.to_string_lossy().into()))
+    }
+}
+
+#[pymethods]
+impl Guard {
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__<'py>(
+        slf: &Bound<'py, Self>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        match slf.get().colour {
+            Colour::Function => function::call(slf, args, kwargs),
+            Colour::Coroutine => coroutine::call(slf, args, kwargs),
+            Colour::Generator => generator::call(slf, args, kwargs),
+            Colour::AsyncGenerator => async_stream::call(slf, args, kwargs),
+        }
+    }
+
+    /// Binds as a method, as a function would.
+    #[pyo3(signature = (instance, _owner=None))]
+    fn __get__(
+        slf: &Bound<'_, Self>,
+        instance: &Bound<'_, PyAny>,
+        _owner: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if instance.is_none() {
+            return Ok(slf.clone().into_any().unbind());
+        }
+        let method = py.import(intern!(py, "types"))?.getattr(intern!(py, "MethodType"))?;
+        Ok(method.call1((slf, instance))?.unbind())
+    }
+
+    /// What introspection asks of a function is answered by the guarded one.
+    fn __getattr__(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Py<PyAny>> {
+        const FORWARDED: [&str; 6] =
+            ["__code__", "__defaults__", "__kwdefaults__", "__annotations__", "__name__", "__globals__"];
+        let text = name.to_str()?;
+        match self.callee.function() {
+            Some(function) if FORWARDED.contains(&text) => Ok(function.bind(py).getattr(name)?.unbind()),
+            _ => Err(PyAttributeError::new_err(format!("'holdfast guard' object has no attribute '{text}'"))),
+        }
+    }
+
+    /// Pickles and copies by qualified name, as a function does.
+    fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Ok(slf.getattr(intern!(slf.py(), "__qualname__"))?.unbind())
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> String {
+        let name = slf.getattr("__qualname__").map_or_else(|_| "call".into(), |n| n.to_string());
+        format!("<holdfast guard of {name}>")
+    }
+
+    /// The pipeline or manager whose policies guard this callable.
+    #[getter]
+    fn pipeline(&self, py: Python<'_>) -> Py<PyAny> {
+        self.owner.clone_ref(py)
+    }
+
+    /// The breaker, or `None`.
+    #[getter]
+    fn breaker(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(self.owner.bind(py).getattr(intern!(py, "breaker"))?.unbind())
+    }
+
+    /// The breaker's metrics, or `None`; a manager's own for a manager's guards.
+    #[getter]
+    fn metrics(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(self.owner.bind(py).getattr(intern!(py, "metrics"))?.unbind())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.owner)?;
+        self.callee.traverse(&visit)
+    }
+}

@@ -1,0 +1,92 @@
+//! One step of somebody else's iterator, coroutine or generator.
+
+use pyo3::exceptions::PyStopIteration;
+use pyo3::prelude::*;
+use pyo3::types::{PyIterator, PySendResult};
+
+/// What goes in.
+#[derive(Debug)]
+pub enum Input<'py> {
+    /// A value; `None` to just go on.
+    Send(Bound<'py, PyAny>),
+    /// An exception.
+    Throw(PyErr),
+}
+
+/// What comes out.
+#[derive(Debug)]
+pub enum Resumed<'py> {
+    /// It gave an item, or waits for this future.
+    Yielded(Bound<'py, PyAny>),
+    /// It has ended with this value.
+    Returned(Bound<'py, PyAny>),
+    /// It has ended with this exception.
+    Raised(PyErr),
+}
+
+impl<'py> Input<'py> {
+    /// Just go on.
+    pub fn none(py: Python<'py>) -> Self {
+        Self::Send(py.None().into_bound(py))
+    }
+
+    /// The arguments of `throw`: an instance, or a class with an optional value and traceback.
+    pub fn thrown(
+        typ: Bound<'py, PyAny>,
+        val: Option<Bound<'py, PyAny>>,
+        tb: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
+        let value = match val.filter(|v| !v.is_none()) {
+            Some(instance) if instance.is_instance(&typ).unwrap_or(false) => instance,
+            Some(argument) => typ.call1((argument,))?,
+            None if typ.is_callable() => typ.call0()?,
+            None => typ,
+        };
+        if let Some(tb) = tb.filter(|tb| !tb.is_none()) {
+            value.call_method1("with_traceback", (tb,))?;
+        }
+        Ok(Self::Throw(PyErr::from_value(value)))
+    }
+}
+
+/// Resumes `inner` with `input`.
+pub fn resume<'py>(inner: &Bound<'py, PyAny>, input: Input<'py>) -> Resumed<'py> {
+    match input {
+        Input::Send(value) => send(inner, &value),
+        Input::Throw(error) => throw(inner, error),
+    }
+}
+
+fn send<'py>(inner: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Resumed<'py> {
+    let sent = match inner.cast::<PyIterator>() {
+        Ok(iterator) => iterator.send(value),
+        Err(not_an_iterator) => return Resumed::Raised(not_an_iterator.into()),
+    };
+    match sent {
+        Ok(PySendResult::Next(item)) => Resumed::Yielded(item),
+        Ok(PySendResult::Return(value)) => Resumed::Returned(value),
+        Err(error) => Resumed::Raised(error),
+    }
+}
+
+fn throw<'py>(inner: &Bound<'py, PyAny>, error: PyErr) -> Resumed<'py> {
+    let py = inner.py();
+    let throw = match inner.getattr_opt(pyo3::intern!(py, "throw")) {
+        Ok(Some(throw)) => throw,
+        Ok(None) => return Resumed::Raised(error),
+        Err(broken) => return Resumed::Raised(broken),
+    };
+    match throw.call1((error.value(py),)) {
+        Ok(item) => Resumed::Yielded(item),
+        Err(raised) if raised.is_instance_of::<PyStopIteration>(py) => stopped(py, raised),
+        Err(raised) => Resumed::Raised(raised),
+    }
+}
+
+/// The value that a `StopIteration` carries.
+fn stopped(py: Python<'_>, stop: PyErr) -> Resumed<'_> {
+    match stop.value(py).getattr(pyo3::intern!(py, "value")) {
+        Ok(value) => Resumed::Returned(value),
+        Err(broken) => Resumed::Raised(broken),
+    }
+}

@@ -1,0 +1,145 @@
+//! `Pipeline`: policies compiled into one plan.
+
+use std::sync::Arc;
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use super::{CircuitBreaker, Retry, Timeout};
+use crate::base::Source;
+use crate::pipeline::{Exhausted, Plan, Target};
+use crate::policy::timeout::TimeoutConfig;
+use crate::python::call::{Callee, Colour, Guard, Wiring};
+use crate::python::convert::{choice, refuse};
+use crate::python::judge::Judge;
+
+/// The policies a plan is compiled from, beside whom it asks.
+#[derive(Debug)]
+pub struct Parts<'py> {
+    /// In whose name the call's events are sent.
+    pub source: Source,
+    /// When to make further attempts.
+    pub retry: Option<Bound<'py, Retry>>,
+    /// The clocks.
+    pub timeout: Option<Bound<'py, Timeout>>,
+    /// `exc -> Verdict`.
+    pub classify: Bound<'py, PyAny>,
+    /// Whom to ask.
+    pub target: Target,
+    /// What to do when no node may be asked.
+    pub exhausted: Exhausted,
+    /// The key function of a keyed breaker.
+    pub key: Option<Py<PyAny>>,
+}
+
+impl Parts<'_> {
+    /// Compiles them.
+    pub fn wire(self) -> PyResult<Wiring> {
+        let py = self.classify.py();
+        if !self.classify.is_callable() {
+            return Err(refuse("classify", "be callable: classify(exc) -> Verdict", &self.classify));
+        }
+        let retry = self.retry.as_ref().map(|retry| retry.get());
+        let judge = Judge::new(self.classify.unbind(), retry.and_then(|retry| retry.retry_if_result(py)));
+        let plan = Plan {
+            source: self.source,
+            retry: retry.map(|retry| retry.config().clone()),
+            timeout: self.timeout.map_or_else(TimeoutConfig::default, |timeout| timeout.get().config()),
+            target: self.target,
+            exhausted: self.exhausted,
+        };
+        let backoff = retry.and_then(|retry| retry.asked(py));
+        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key })
+    }
+}
+
+/// Several policies as one guard.
+#[pyclass(subclass, frozen, weakref, module = "holdfast._native")]
+#[derive(Debug)]
+pub struct Pipeline {
+    wiring: Arc<Wiring>,
+    retry: Option<Py<Retry>>,
+    timeout: Option<Py<Timeout>>,
+    breaker: Option<Py<CircuitBreaker>>,
+}
+
+#[pymethods]
+impl Pipeline {
+    #[new]
+    #[pyo3(signature = (*, retry, breaker, timeout, classify, name))]
+    fn new(
+        retry: Option<Bound<'_, Retry>>,
+        breaker: Option<Bound<'_, CircuitBreaker>>,
+        timeout: Option<Bound<'_, Timeout>>,
+        classify: Bound<'_, PyAny>,
+        name: &str,
+    ) -> PyResult<Self> {
+        let py = classify.py();
+        let kept = (
+            retry.as_ref().map(|r| r.clone().unbind()),
+            timeout.as_ref().map(|t| t.clone().unbind()),
+        );
+        let parts = Parts {
+            source: Source::new(name),
+            retry,
+            timeout,
+            classify,
+            target: breaker.as_ref().map_or(Target::Bare, |breaker| breaker.get().target()),
+            exhausted: Exhausted::default(),
+            key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
+        };
+        let wiring = Arc::new(parts.wire()?);
+        Ok(Self { wiring, retry: kept.0, timeout: kept.1, breaker: breaker.map(Bound::unbind) })
+    }
+
+    /// Its label.
+    #[getter]
+    fn name(&self) -> &str {
+        self.wiring.plan.source.name()
+    }
+
+    /// The number that its events carry.
+    #[getter]
+    fn source_id(&self) -> u64 {
+        self.wiring.plan.source.id().0
+    }
+
+    /// Its retry policy, or `None`.
+    #[getter]
+    fn retry(&self, py: Python<'_>) -> Option<Py<Retry>> {
+        self.retry.as_ref().map(|policy| policy.clone_ref(py))
+    }
+
+    /// Its clocks, or `None`.
+    #[getter]
+    fn timeout(&self, py: Python<'_>) -> Option<Py<Timeout>> {
+        self.timeout.as_ref().map(|policy| policy.clone_ref(py))
+    }
+
+    /// Its breaker, or `None`.
+    #[getter]
+    fn breaker(&self, py: Python<'_>) -> Option<Py<CircuitBreaker>> {
+        self.breaker.as_ref().map(|policy| policy.clone_ref(py))
+    }
+
+    /// Its breaker's metrics, or `None`.
+    #[getter]
+    fn metrics(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.breaker.as_ref().map(|breaker| breaker.getattr(py, "metrics")).transpose()
+    }
+
+    /// The guarded form of `function`, which is of this colour.
+    fn _guard(slf: &Bound<'_, Self>, function: Bound<'_, PyAny>, colour: &Bound<'_, PyAny>) -> PyResult<Guard> {
+        let names = "'function', 'coroutine', 'generator', 'async_generator'";
+        let colour = choice("colour", colour, names, Colour::from_name)?;
+        let wiring = Arc::clone(&slf.get().wiring);
+        Ok(Guard::new(wiring, slf.clone().into_any().unbind(), Callee::Function(function.unbind()), colour))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.wiring.traverse(&visit)?;
+        visit.call(&self.retry)?;
+        visit.call(&self.timeout)?;
+        visit.call(&self.breaker)
+    }
+}

@@ -1,0 +1,304 @@
+//! `FailoverManager`: nodes, their targets and their heartbeat, for Python.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use super::heartbeat::{self, Asked};
+use super::policies::{CircuitBreaker, Parts, Retry, Timeout};
+use super::views::{ManagerMetrics, NodeView};
+use crate::base::{ConfigError, NodeId, Source};
+use crate::pipeline::{Exhausted, Roster, Target};
+use crate::pool::{Evidence, NodeConfig, Pool};
+use crate::python::call::{Callee, Colour, Guard, NodeTargets, Targets, Wiring, moment};
+use crate::python::convert::{choice, count, real};
+use crate::python::errors;
+use crate::runtime::clock;
+use crate::runtime::probe::Probes;
+use crate::runtime::ticker::{self, Ticker};
+
+/// A pool of nodes and the policies of the calls to them; the instance is the state.
+#[pyclass(subclass, frozen, weakref, module = "holdfast._native")]
+#[derive(Debug)]
+pub struct FailoverManager {
+    wiring: Arc<Wiring>,
+    roster: Arc<Roster>,
+    targets: Arc<Targets>,
+    probes: Arc<Probes>,
+    ticker: Mutex<Option<Ticker>>,
+    probe: Option<Py<PyAny>>,
+}
+
+/// A node as Python describes it.
+struct Described<'py> {
+    config: NodeConfig,
+    targets: NodeTargets,
+    asked: Option<Asked>,
+    probe: Option<Bound<'py, PyAny>>,
+}
+
+fn config_error(py: Python<'_>, error: &ConfigError) -> PyErr {
+    errors::config(py, error)
+}
+
+/// Reads `(node, name, weight, tier, callables, probe)`.
+fn describe<'py>(row: &Bound<'py, PyAny>) -> PyResult<Described<'py>> {
+    let row = row.cast::<PyTuple>()?;
+    let name: String = row.get_item(1)?.extract()?;
+    let mut config = NodeConfig::new(name);
+    config.weight = real("weight", &row.get_item(2)?)?;
+    config.tier = count("tier", &row.get_item(3)?, 0)?;
+    let mut callables = row.get_item(4)?.cast_into::<PyList>()?.into_iter();
+    let mut next = || callables.next().filter(|c| !c.is_none()).map(Bound::unbind);
+    let targets = NodeTargets {
+        node: row.get_item(0)?.unbind(),
+        callables: [next(), next(), next(), next()],
+    };
+    let how = row.get_item(5)?;
+    let (asked, probe) = if how.is_none() {
+        (None, None)
+    } else {
+        (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?))
+    };
+    config.heartbeat = asked.is_some();
+    config.validate().map_err(|error| config_error(row.py(), &error))?;
+    Ok(Described { config, targets, asked, probe })
+}
+
+impl FailoverManager {
+    fn adopt(&self, id: NodeId, targets: NodeTargets, asked: Option<Asked>) -> PyResult<()> {
+        if let Some(asked) = asked {
+            self.probes.insert(id, asked.into_probe()?);
+        }
+        self.targets.write().insert(id, Arc::new(targets));
+        Ok(())
+    }
+
+    /// Starts the heartbeat, unless it beats already or there is none.
+    fn ensure_beating(&self) {
+        if self.roster.pool().heartbeat().is_none() {
+            return;
+        }
+        let mut ticker = self.ticker.lock();
+        if ticker.as_ref().is_none_or(|ticker| !ticker.is_alive()) {
+            let pool = Arc::clone(self.roster.pool());
+            *ticker = Some(ticker::start(&pool, Arc::clone(&self.probes) as Arc<_>));
+        }
+    }
+
+    fn id_of(&self, py: Python<'_>, name: &str) -> PyResult<NodeId> {
+        let missing = || ConfigError::new("name", "name a node of the pool", format!("{name:?}"));
+        self.roster.pool().id_of(name).ok_or_else(|| config_error(py, &missing()))
+    }
+}
+
+#[pymethods]
+impl FailoverManager {
+    #[new]
+    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, exhausted))]
+    #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
+    fn new(
+        name: &str,
+        nodes: Vec<Bound<'_, PyAny>>,
+        heartbeat: Option<Bound<'_, PyTuple>>,
+        breaker: Option<Bound<'_, CircuitBreaker>>,
+        retry: Option<Bound<'_, Retry>>,
+        timeout: Option<Bound<'_, Timeout>>,
+        classify: Bound<'_, PyAny>,
+        exhausted: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let py = classify.py();
+        let described = nodes.iter().map(describe).collect::<PyResult<Vec<_>>>()?;
+        let heartbeat = heartbeat.map(|fields| heartbeat::config(&fields)).transpose()?;
+        let source = Source::new(name);
+        let configs = described.iter().map(|node| node.config.clone()).collect();
+        let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
+        let template = breaker.map(|b| b.get().breaker().fork(b.get().breaker().source().clone()));
+        let roster = Arc::new(Roster::new(Arc::new(pool), source.clone(), template));
+        let parts = Parts {
+            source,
+            retry,
+            timeout,
+            classify,
+            target: Target::Roster(Arc::clone(&roster)),
+            exhausted: choice("exhausted", exhausted, "'fail_fast', 'wait', 'try_anyway'", Exhausted::from_name)?,
+            key: None,
+        };
+        let probe = described.iter().find_map(|node| node.probe.clone()).map(Bound::unbind);
+        let manager = Self {
+            wiring: Arc::new(parts.wire()?),
+            roster,
+            targets: Arc::new(Targets::new(HashMap::new())),
+            probes: Arc::new(Probes::default()),
+            ticker: Mutex::new(None),
+            probe,
+        };
+        for node in described {
+            let id = manager.id_of(py, &node.config.name)?;
+            manager.adopt(id, node.targets, node.asked)?;
+        }
+        Ok(manager)
+    }
+
+    /// Its label.
+    #[getter]
+    fn name(&self) -> &str {
+        self.wiring.plan.source.name()
+    }
+
+    /// The number that its events carry.
+    #[getter]
+    fn source_id(&self) -> u64 {
+        self.wiring.plan.source.id().0
+    }
+
+    /// A manager has a breaker per node: see `node_breaker`.
+    #[getter]
+    const fn breaker(&self) -> Option<Py<CircuitBreaker>> {
+        None
+    }
+
+    /// Its counts at this moment.
+    #[getter]
+    fn metrics(&self) -> ManagerMetrics {
+        ManagerMetrics::of(&self.roster)
+    }
+
+    /// The guarded form of `function` (given the node first), or with `None` of the nodes' own targets.
+    fn _guard(
+        slf: &Bound<'_, Self>,
+        function: Option<Bound<'_, PyAny>>,
+        colour: &Bound<'_, PyAny>,
+    ) -> PyResult<Guard> {
+        let names = "'function', 'coroutine', 'generator', 'async_generator'";
+        let colour = choice("colour", colour, names, Colour::from_name)?;
+        let manager = slf.get();
+        manager.ensure_beating();
+        let targets = Arc::clone(&manager.targets);
+        let callee = match function {
+            Some(function) => Callee::WithNode(function.unbind(), targets),
+            None => Callee::Target(targets, colour),
+        };
+        Ok(Guard::new(Arc::clone(&manager.wiring), slf.clone().into_any().unbind(), callee, colour))
+    }
+
+    fn _views(&self) -> Vec<NodeView> {
+        let now = clock::now();
+        let views = self.roster.pool().views(now);
+        views.into_iter().map(|view| NodeView::of(view, &self.roster, now)).collect()
+    }
+
+    fn _add(&self, py: Python<'_>, row: &Bound<'_, PyAny>) -> PyResult<()> {
+        let node = describe(row)?;
+        let id = moment(|at| self.roster.add(node.config, at.now, at.out));
+        self.adopt(id.map_err(|error| config_error(py, &error))?, node.targets, node.asked)
+    }
+
+    fn _explain(&self) -> Vec<(String, String)> {
+        let told = self.roster.explain(clock::now());
+        told.into_iter().map(|(name, why)| (name.to_string(), why)).collect()
+    }
+
+    fn _heartbeat_probe(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.probe.as_ref().map(|probe| probe.clone_ref(py))
+    }
+
+    /// The breaker of a node, or `None` if nodes have none.
+    fn node_breaker(&self, py: Python<'_>, name: &str) -> PyResult<Option<CircuitBreaker>> {
+        let id = self.id_of(py, name)?;
+        Ok(self.roster.breaker(id).map(CircuitBreaker::view))
+    }
+
+    /// Starts the heartbeat. Calls work without it: it begins with the first of them.
+    fn start(&self) {
+        self.ensure_beating();
+    }
+
+    /// Ends the heartbeat; calls still work.
+    fn stop(&self) {
+        drop(self.ticker.lock().take());
+    }
+
+    /// Takes a node out; calls that are there end as they would have.
+    fn remove_node(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        let id = moment(|at| self.roster.remove(name, at.now, at.out));
+        let id = id.map_err(|error| config_error(py, &error))?;
+        self.probes.remove(id);
+        // Calls under way hold their own targets; the map's are let go outside its lock (R3).
+        let gone = self.targets.write().remove(&id);
+        drop(gone);
+        Ok(())
+    }
+
+    /// Gives a node no new call; the event `node_drained` tells when its last one has ended.
+    fn drain(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        let done = moment(|at| self.roster.pool().drain(name, at.now, at.out));
+        done.map(drop).map_err(|error| config_error(py, &error))
+    }
+
+    /// Lets a node that was disabled or drained have calls again.
+    fn enable(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        let done = moment(|at| self.roster.pool().enable(name, at.now, at.out));
+        done.map(drop).map_err(|error| config_error(py, &error))
+    }
+
+    /// Gives a node no call until it is enabled again, whatever else happens.
+    fn disable(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        self.roster.pool().disable(name).map(drop).map_err(|error| config_error(py, &error))
+    }
+
+    /// An outside monitor's word on a node: `ok=False` marks it failed, `ok=True` takes that back.
+    #[pyo3(signature = (name, ok, reason=""))]
+    fn report(&self, py: Python<'_>, name: &str, ok: bool, reason: &str) -> PyResult<()> {
+        let id = self.id_of(py, name)?;
+        moment(|at| {
+            if ok {
+                self.roster.pool().acquit(id, Evidence::Report, at.now, at.out);
+            } else {
+                self.roster.pool().convict(id, Evidence::Report, reason, at.now, at.out);
+            }
+        });
+        Ok(())
+    }
+
+    /// A heartbeat that a node sends us.
+    fn beat(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        let id = self.id_of(py, name)?;
+        moment(|at| self.roster.pool().beat(id, at.now, at.out));
+        Ok(())
+    }
+
+    /// Waits until `n` nodes are ready, with the GIL released; `False` if `timeout` seconds ran out.
+    #[pyo3(signature = (n=1, timeout=None))]
+    fn wait_ready(&self, py: Python<'_>, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        self.ensure_beating();
+        heartbeat::wait_ready(py, &self.roster, n, timeout)
+    }
+
+    /// The same, awaited: the waiting is native.
+    #[pyo3(signature = (n=1, timeout=None))]
+    fn await_ready<'py>(
+        &self,
+        py: Python<'py>,
+        n: usize,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.ensure_beating();
+        heartbeat::await_ready(py, &self.roster, n, timeout)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.wiring.traverse(&visit)?;
+        visit.call(&self.probe)?;
+        let Some(targets) = self.targets.try_read() else { return Ok(()) };
+        for target in targets.values() {
+            visit.call(&target.node)?;
+            target.callables.iter().try_for_each(|callable| visit.call(callable))?;
+        }
+        Ok(())
+    }
+}

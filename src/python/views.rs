@@ -1,0 +1,100 @@
+//! What Python reads of a manager: frozen pictures of one moment.
+
+use pyo3::prelude::*;
+
+use crate::base::Time;
+use crate::pipeline::Roster;
+use crate::pool;
+
+/// What is thought of a node at one moment.
+#[pyclass(frozen, get_all, module = "holdfast._native")]
+#[derive(Debug)]
+pub struct NodeView {
+    name: String,
+    state: &'static str,
+    enabled: bool,
+    ready: bool,
+    in_flight: u32,
+    latency: Option<f64>,
+    failures: u64,
+    recoveries: u64,
+    weight: f64,
+    tier: u32,
+    last_error: Option<String>,
+    not_before: Option<f64>,
+}
+
+impl NodeView {
+    /// The picture of a node and its breaker.
+    pub fn of(view: pool::NodeView, roster: &Roster, now: Time) -> Self {
+        let admissible = roster.admissible(view.id, now);
+        let others = view.convicted_by.iter().any(|by| *by != pool::Evidence::Breaker);
+        let closed = !view.enabled || view.state == pool::NodeState::Draining;
+        let wait = roster.breaker(view.id).and_then(|breaker| breaker.retry_after(now));
+        Self {
+            name: view.name.to_string(),
+            state: view.state.as_str(),
+            enabled: view.enabled,
+            ready: admissible && !others && !closed,
+            in_flight: view.in_flight,
+            latency: view.latency.map(|span| span.as_secs_f64()),
+            failures: view.failures,
+            recoveries: view.recoveries,
+            weight: view.weight,
+            tier: view.tier,
+            last_error: view.last_error.map(|text| text.to_string()),
+            not_before: wait.map(|span| span.as_secs_f64()),
+        }
+    }
+}
+
+#[pymethods]
+impl NodeView {
+    fn __repr__(&self) -> String {
+        let Self { name, state, ready, in_flight, failures, .. } = self;
+        format!("NodeView({name:?}, state={state:?}, ready={ready}, in_flight={in_flight}, failures={failures})")
+    }
+}
+
+/// A manager's counts at one moment.
+#[pyclass(frozen, get_all, module = "holdfast._native")]
+#[derive(Debug)]
+pub struct ManagerMetrics {
+    calls: u64,
+    failovers: u64,
+    rejected: u64,
+    failures: u64,
+    recoveries: u64,
+    recovery_success_rate: Option<f64>,
+    mean_recovery_time: Option<f64>,
+    in_flight: u64,
+}
+
+impl ManagerMetrics {
+    /// The counts of a roster's calls and outages.
+    pub fn of(roster: &Roster) -> Self {
+        let (pool, calls) = (roster.pool().metrics(), roster.tally());
+        Self {
+            calls: calls.calls,
+            failovers: calls.failovers,
+            rejected: calls.rejected,
+            failures: pool.failures,
+            recoveries: pool.recoveries,
+            recovery_success_rate: (pool.failures > 0)
+                .then(|| pool.recoveries as f64 / pool.failures as f64),
+            mean_recovery_time: pool.mean_recovery_time.map(|span| span.as_secs_f64()),
+            in_flight: pool.in_flight,
+        }
+    }
+}
+
+#[pymethods]
+impl ManagerMetrics {
+    fn __repr__(&self) -> String {
+        let Self { calls, failovers, rejected, failures, recoveries, .. } = self;
+        format!(
+            "ManagerMetrics(calls={calls}, failovers={failovers}, rejected={rejected}, failures={failures}, \
+             recoveries={recoveries})"
+        )
+    }
+}

@@ -1,0 +1,25 @@
+//! Every side effect: time, dice, background tasks, probes over the network, and delivery of events.
+//!
+//! Why it exists: the layers below decide and never act. What they decide by (the moment, the dice, the
+//! outcome of a probe) comes from here, and what they tell (events) leaves through here.
+//!
+//! ```text
+//!   clock     the one door for time: the system's, or one that a test moves by hand
+//!   dice      random words, different in every thread and every forked child
+//!   engine    tokio, started at the first need, never at import
+//!   ticker    the heartbeat of one pool:  clock ─▶ pool.due ─▶ probe ─▶ pool.beat | pool.miss ─▶ dispatch
+//!   probe     HTTP and TCP questions to a node
+//!   dispatch  events on their way to listeners: ordered, bounded, outside every lock of the core
+//!   process   what a fork does to all of the above (R2)
+//! ```
+//!
+//! What it deliberately does not do: it decides nothing about a call or a node, and it never touches
+//! Python. Calls do not pass through here either: one hop into tokio and back costs more than a call.
+
+pub mod clock;
+pub mod dice;
+pub mod dispatch;
+pub mod engine;
+pub mod process;
+
+pub use process::{after_fork_in_child, after_fork_in_parent, before_fork};

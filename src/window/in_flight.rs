@@ -1,0 +1,162 @@
+//! How many calls under way are older than a limit, in fixed memory (B22).
+//!
+//! Starts are counted in a ring of sixteen buckets, each a fourteenth of the limit wide: when the ring
+//! comes round to a bucket again, whatever is still in it is older than the limit and joins `old`. A call
+//! that ends leaves its bucket, or `old` if the bucket has moved on. A bucket also knows its latest
+//! start, so that calls started together are seen as old the moment they are.
+
+use std::array;
+use std::time::Duration;
+
+use super::{Era, Tagged};
+use crate::base::Time;
+use crate::base::sync::{AtomicU64, Ordering};
+
+const BUCKETS: usize = 16;
+/// Two fewer than the buckets: the current one, and one more so that a bucket is surely old when reused.
+const PER_LIMIT: u64 = 14;
+
+const COUNT_BITS: u32 = 20;
+const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+const TICK_BITS: u32 = u64::BITS - Era::BITS - COUNT_BITS;
+const TICK_MAX: u64 = (1 << TICK_BITS) - 1;
+
+/// The starts of calls under way.
+#[derive(Debug)]
+#[repr(C)]
+pub struct InFlight {
+    limit: u64,
+    width: u64,
+    /// Calls older than the whole ring; below zero for a moment when a call leaves while its bucket is
+    /// being moved here.
+    old: Tagged,
+    starts: [Starts; BUCKETS],
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct Starts {
+    /// `era:21 | tick:23 | count:20`
+    count: AtomicU64,
+    latest: AtomicU64,
+}
+
+/// What a bucket's counter says.
+#[derive(Clone, Copy)]
+struct Held {
+    era: Era,
+    tick: u64,
+    count: u64,
+}
+
+impl InFlight {
+    /// Nobody under way yet; calls count as old when they have lasted for `limit`.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let starts = || Starts { count: AtomicU64::new(0), latest: AtomicU64::new(0) };
+        Self {
+            limit,
+            width: limit.div_ceil(PER_LIMIT),
+            old: Tagged::new(),
+            starts: array::from_fn(|_| starts()),
+        }
+    }
+
+    /// A call starts. False if it cannot be followed (a straggler of an earlier era, or a million starts
+    /// in one bucket): then it must not [`leave`](Self::leave).
+    #[must_use]
+    pub fn enter(&self, era: Era, start: Time) -> bool {
+        let (bucket, tick) = self.at(start);
+        bucket.latest.fetch_max(start.as_nanos(), Ordering::Relaxed);
+        let mut word = bucket.count.load(Ordering::Relaxed);
+        loop {
+            let held = Held::unpack(word);
+            let mine = held.era == era && held.tick == tick;
+            if mine && held.count == COUNT_MAX || held.count > 0 && held.era.is_after(era) {
+                return false;
+            }
+            if held.count > 0 && held.era == era && !mine && is_later(held.tick, tick) {
+                // The clock we were given is a whole ring behind: this call is old already.
+                return self.shift(era, 1);
+            }
+            let new = Held { era, tick, count: if mine { held.count + 1 } else { 1 } };
+            // Release: who sees the count sees the latest start too.
+            match bucket.count.compare_exchange_weak(word, new.pack(), Ordering::Release, Ordering::Relaxed) {
+                Ok(_) if mine || held.count == 0 || held.era != era => return true,
+                Ok(_) => {
+                    self.shift(era, held.count);
+                    return true;
+                }
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// A call that started at `start` in `era` has ended.
+    pub fn leave(&self, era: Era, start: Time) {
+        let (bucket, tick) = self.at(start);
+        let mut word = bucket.count.load(Ordering::Relaxed);
+        loop {
+            let held = Held::unpack(word);
+            if held.era != era || held.tick != tick {
+                self.shift(era, u64::MAX);
+                return;
+            }
+            let new = Held { count: held.count.saturating_sub(1), ..held };
+            match bucket.count.compare_exchange_weak(word, new.pack(), Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// How many calls of `era` have been under way for the limit or longer at `now`.
+    #[must_use]
+    pub fn older(&self, era: Era, now: Time) -> u64 {
+        let mut sum = self.old.get(era);
+        if sum > Tagged::MAX / 2 {
+            sum = 0; // below zero for a moment
+        }
+        for bucket in &self.starts {
+            let held = Held::unpack(bucket.count.load(Ordering::Acquire));
+            if held.count > 0 && held.era == era {
+                let latest = bucket.latest.load(Ordering::Relaxed);
+                if now.as_nanos().saturating_sub(latest) >= self.limit {
+                    sum += held.count;
+                }
+            }
+        }
+        sum
+    }
+
+    fn shift(&self, era: Era, by: u64) -> bool {
+        self.old.update(era, |n| n.wrapping_add(by)).is_some()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "below BUCKETS")]
+    fn at(&self, start: Time) -> (&Starts, u64) {
+        let tick = start.as_nanos() / self.width;
+        (&self.starts[(tick % BUCKETS as u64) as usize], tick & TICK_MAX)
+    }
+}
+
+impl Held {
+    const fn unpack(word: u64) -> Self {
+        Self {
+            era: Era::new((word >> (TICK_BITS + COUNT_BITS)) as u32),
+            tick: (word >> COUNT_BITS) & TICK_MAX,
+            count: word & COUNT_MAX,
+        }
+    }
+
+    fn pack(self) -> u64 {
+        u64::from(self.era.number()) << (TICK_BITS + COUNT_BITS) | self.tick << COUNT_BITS | self.count
+    }
+}
+
+/// Is tick `a` after `b`? Across the wrap the nearer way round counts.
+const fn is_later(a: u64, b: u64) -> bool {
+    let ahead = a.wrapping_sub(b) & TICK_MAX;
+    ahead != 0 && ahead <= TICK_MAX / 2
+}

@@ -1,0 +1,90 @@
+//! Memory of recent outcomes: what the rate rules of a breaker are judged on.
+//!
+//! Why it exists: a rate needs a past, and the past must cost little. Three memories, each a fixed block
+//! of atomics, each O(1) to write and free of locks:
+//!
+//! | memory | remembers | forgets |
+//! |---|---|---|
+//! | [`Timed`] | outcomes of the last `window` seconds, in 16 buckets | by the clock |
+//! | [`Count`] | exactly the last N outcomes | by the next outcome |
+//! | [`InFlight`] | how many calls under way are older than a limit (B22) | when they end |
+//!
+//! Nothing here is ever cleared. Every word carries the [`Era`] it was written in, and a word of another
+//! era reads as empty: a new era starts with an empty memory at once, for all threads, without a sweep
+//! that could race with a writer. The same tag keeps a straggler of an old era from writing into the new
+//! one.
+//!
+//! What it does not do: decide anything, or read a clock.
+
+pub mod count;
+pub mod era;
+pub mod in_flight;
+pub mod timed;
+
+pub use count::Count;
+pub use era::{Era, Tagged};
+pub use in_flight::InFlight;
+pub use timed::Timed;
+
+use crate::base::Time;
+
+/// What a window holds at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Calls that were judged.
+    pub calls: u64,
+    /// How many of them failed.
+    pub failures: u64,
+    /// How many of them were slow, failed or not.
+    pub slow: u64,
+}
+
+/// One judged call, as a window remembers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// It failed.
+    pub failed: bool,
+    /// It was slow.
+    pub slow: bool,
+}
+
+/// A window of either kind.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lies in a box of its own, and a second one would cost a second miss"
+)]
+pub enum Window {
+    /// Over the last seconds.
+    Timed(Timed),
+    /// Over the last calls.
+    Count(Count),
+}
+
+impl Window {
+    /// Remembers one judged call that ended at `now`.
+    pub fn record(&self, era: Era, now: Time, mark: Mark) {
+        match self {
+            Self::Timed(timed) => timed.record(era, now, mark),
+            Self::Count(count) => count.record(era, mark),
+        }
+    }
+
+    /// What it holds of `era` at `now`.
+    #[must_use]
+    pub fn tally(&self, era: Era, now: Time) -> Tally {
+        match self {
+            Self::Timed(timed) => timed.tally(era, now),
+            Self::Count(count) => count.tally(era),
+        }
+    }
+
+    /// Does it hold a failure or a slow call? Cheaper than the tally, for the success path.
+    #[must_use]
+    pub fn any_bad(&self, era: Era, now: Time) -> bool {
+        match self {
+            Self::Timed(timed) => timed.any_bad(era, now),
+            Self::Count(count) => count.any_bad(era),
+        }
+    }
+}

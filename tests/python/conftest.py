@@ -1,0 +1,41 @@
+"""What every Python test stands on: the installed wheel, and fresh interpreters."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FreshPython = Callable[[str], str]
+
+
+def pytest_sessionstart() -> None:
+    """Refuse to test the tree: what users get is the wheel, and only the wheel has the native module."""
+    import holdfast
+
+    where = Path(holdfast.__file__).resolve()
+    if where.is_relative_to(ROOT / "python"):
+        why = f"holdfast was imported from {where}; run `make test-python`"
+        pytest.exit(why, returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.fixture
+def fresh_python(tmp_path: Path) -> FreshPython:
+    """Runs code in a new interpreter, outside the tree, warnings as errors; returns what it printed."""
+
+    def run(code: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-I", "-W", "error", "-c", code],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
