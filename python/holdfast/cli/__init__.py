@@ -42,8 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "demo",
         help="a tour: three local servers, one of them killed while calls run",
-        description="Starts three OpenAI-compatible servers on this machine, drives them through a failover chain "
-        "of langchain_openai.ChatOpenAI, kills one while calls run, and starts it again. Needs neither an account "
-        "nor a network, and takes less than half a minute. Exits with 0 only if everything held.",
+        description="Starts three OpenAI-compatible servers on this machine, drives them through a failover "
+        "chain of langchain_openai.ChatOpenAI, kills one while calls run, and starts it again. Needs neither "
+        "an account nor a network, and takes less than half a minute. Exits with 0 only if all held.",
     )
     return parser

@@ -8,8 +8,8 @@
 `paint.py`      colours on a terminal, plain text elsewhere
 ==============  =============================================================================================
 
-Nothing is staged in the other sense of the word: the servers are processes, the client is the real one, the kill is a
-SIGKILL, and every number printed was measured.
+Nothing is staged in the other sense of the word: the servers are processes, the client is the real one, the
+kill is a SIGKILL, and every number printed was measured.
 """
 
 from __future__ import annotations

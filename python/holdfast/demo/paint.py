@@ -10,7 +10,7 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 
 
 class Painter:
-    """Writes lines, in colour if the stream is a terminal and `NO_COLOR` (https://no-color.org) is not set."""
+    """Writes lines, in colour if the stream is a terminal and `NO_COLOR` (no-color.org) is not set."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout

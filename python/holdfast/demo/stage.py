@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 import holdfast as hf
 from holdfast._localserver import ServerProcess
@@ -16,7 +17,7 @@ from holdfast.langchain import FailoverChatModel
 
 NAMES = ("alpha", "beta", "gamma")
 
-# The numbers of the tour. Three misses at 0.5 s mean that a dead node is found out 1.0 to 1.5 s after its death.
+# Three misses at 0.5 s mean that a dead node is found out 1.0 to 1.5 s after its death.
 INTERVAL = 0.5
 MISSES = 3
 BEATS = 2
@@ -51,7 +52,12 @@ def chain(servers: dict[str, ServerProcess]) -> FailoverChatModel:
         [
             hf.Node(
                 name,
-                ChatOpenAI(model="tour", base_url=server.base_url, api_key="none", timeout=_REQUEST_SECONDS),
+                ChatOpenAI(
+                    model="tour",
+                    base_url=server.base_url,
+                    api_key=SecretStr("none"),
+                    timeout=_REQUEST_SECONDS,
+                ),
                 address=server.origin,
             )
             for name, server in servers.items()

@@ -28,7 +28,13 @@ WATCHDOG = 45.0
 # How late a probe's result may come on a busy machine, on top of the schedule.
 SLACK = 0.3
 
-OUTAGE = ("node_marked_failed", "failover_started", "failover_completed", "recovery_started", "recovery_completed")
+OUTAGE = (
+    "node_marked_failed",
+    "failover_started",
+    "failover_completed",
+    "recovery_started",
+    "recovery_completed",
+)
 
 
 def tour() -> int:
@@ -119,7 +125,8 @@ class _Play:
         detection = (last_miss.at - killed).total_seconds() if last_miss is not None else float("inf")
         within = (MISSES - 1) * INTERVAL - SLACK <= detection <= MISSES * INTERVAL + SLACK
         self.expect(
-            within, f"the heartbeat found it down after {detection:.2f} s ({detection / INTERVAL:.1f} intervals)"
+            within,
+            f"the heartbeat found it down after {detection:.2f} s ({detection / INTERVAL:.1f} intervals)",
         )
         view = stage.model.manager.nodes[VICTIM]
         self.expect(not view.ready, f"{VICTIM} is {view.state} and gets no calls")
@@ -147,13 +154,18 @@ class _Play:
         tally, metrics = traffic.tally(), stage.model.manager.metrics
         say = self.painter.line
         shares = ", ".join(f"{name} {tally.answered_by[name]}" for name in NAMES)
-        say(f"  calls       {tally.calls}: {tally.sync_calls} from threads, {tally.async_calls} from an event loop")
+        say(
+        failed = f"{len(tally.errors)} of {tally.calls}"
+        self.expect(not tally.errors and not traffic.stuck, f"no call failed ({failed})")
+        )
         say(f"  answers     {shares}")
         say(f"  failovers   {tally.failed_over} calls went on at another node")
         say(f"  outages     {metrics.failures}, recoveries {metrics.recoveries}")
         for error in tally.errors[:3]:
             say(f"  error       {error}", "red")
-        self.expect(not tally.errors and not traffic.stuck, f"no call failed ({len(tally.errors)} of {tally.calls})")
+        self.expect(
+            not tally.errors and not traffic.stuck, f"no call failed ({len(tally.errors)} of {tally.calls})"
+        )
         self.expect(tally.failed_over > 0, "calls that met the dead server went on elsewhere")
         self.expect(metrics.recoveries == 1, "the outage was counted once, and so was its end")
         told = [kind for kind in self.chronicle.kinds_about(VICTIM) if kind in OUTAGE]

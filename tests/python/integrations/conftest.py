@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 pytest.importorskip("langchain_openai")
 
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
-from holdfast._localserver import LocalServer
+from holdfast._localserver import LocalServer, ServerProcess
 
 
 @pytest.fixture
@@ -32,7 +33,9 @@ def beta() -> Iterator[LocalServer]:
 def chat() -> Callable[..., ChatOpenAI]:
     """Makes a ChatOpenAI for a server, with the SDK's retries at their default (on)."""
 
-    def make(server: LocalServer, **fields: object) -> ChatOpenAI:
-        return ChatOpenAI(model="m", base_url=server.base_url, api_key="none", timeout=10.0, **fields)
+    def make(server: LocalServer | ServerProcess, **fields: Any) -> ChatOpenAI:
+        return ChatOpenAI(
+            model="m", base_url=server.base_url, api_key=SecretStr("none"), timeout=10.0, **fields
+        )
 
     return make

@@ -26,7 +26,7 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def test_the_tour_holds() -> None:
-    """Exit 0 in under 30 s; no call failed; breaker, heartbeat, failover and recovery were seen and measured."""
+    """Exit 0 in under 30 s; no call failed; breaker, heartbeat and recovery were seen and measured."""
     start = time.monotonic()
     tour = _run("demo")
     assert tour.returncode == 0, tour.stdout + tour.stderr
@@ -58,14 +58,16 @@ def test_the_servers_of_the_tour_are_gone_afterwards() -> None:
             os.kill(pid, 0)
 
 
-def test_without_langchain_openai_it_says_so(tmp_path: object) -> None:
+def test_without_langchain_openai_it_says_so() -> None:
     """One sentence that says what to install, and exit code 2."""
     program = (
         "import importlib.util, sys; find = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name, *more: None if name == 'langchain_openai' else find(name, *more)\n"
+        "importlib.util.find_spec = lambda name, *a: None if name == 'langchain_openai' else find(name, *a)\n"
         "from holdfast.cli import main; sys.exit(main(['demo']))"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "pip install 'holdfast[openai]'" in result.stderr

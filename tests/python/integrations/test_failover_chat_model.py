@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -24,7 +25,7 @@ import holdfast as hf
 from holdfast._localserver import Faults, LocalServer, ServerProcess
 from holdfast.langchain import FailoverChatModel, FailoverRunnable, with_resilience
 
-Make = Callable[..., ChatOpenAI]
+Make = Callable[..., ChatOpenAI]  # takes a LocalServer or a ServerProcess
 PROMPT = ChatPromptTemplate.from_template("say {word}")
 DEAD = Faults(status=503)
 
@@ -85,7 +86,11 @@ def test_it_works_in_a_chain(path: Callable[..., str], pool: FailoverChatModel, 
 def test_calls_take_turns(pool: FailoverChatModel) -> None:
     """Healthy nodes are asked in turn, beginning with the first, whichever way they are called."""
     chain = PROMPT | pool | StrOutputParser()
-    answers = [chain.invoke({"word": "1"}), "".join(chain.stream({"word": "2"})), *chain.batch([{"word": "3"}])]
+    answers = [
+        chain.invoke({"word": "1"}),
+        "".join(chain.stream({"word": "2"})),
+        *chain.batch([{"word": "3"}]),
+    ]
     assert answers == ["alpha heard: say 1", "beta heard: say 2", "alpha heard: say 3"]
 
 
@@ -110,7 +115,9 @@ def test_when_all_nodes_fail_the_last_error_is_raised(
     assert [(tried.node, tried.number) for tried in hf.history(failure.value)] == [("a", 1), ("b", 2)]
 
 
-def test_the_caller_s_own_faults_do_not_move(pool: FailoverChatModel, alpha: LocalServer, beta: LocalServer) -> None:
+def test_the_caller_s_own_faults_do_not_move(
+    pool: FailoverChatModel, alpha: LocalServer, beta: LocalServer
+) -> None:
     """A 400 would be a 400 everywhere: the other node is not asked."""
     alpha.faults = Faults(status=400)
     with pytest.raises(openai.BadRequestError):
@@ -155,8 +162,10 @@ def test_one_call_is_one_run(path: Callable[..., str], pool: FailoverChatModel, 
     assert (runs.started, runs.ended) == (1, 1)
 
 
-def test_it_stands_where_its_first_model_stood(pool: FailoverChatModel, alpha: LocalServer, chat: Make) -> None:
-    """Type, name, profile and parameters are the first node's; methods that would go around the pool are not there."""
+def test_it_stands_where_its_first_model_stood(
+    pool: FailoverChatModel, alpha: LocalServer, chat: Make
+) -> None:
+    """Type, profile and parameters are the first node's; methods that would go around the pool are absent."""
     first = chat(alpha)
     assert isinstance(pool, BaseChatModel)
     for name in ("_llm_type", "model_name", "profile", "_identifying_params"):
@@ -210,7 +219,11 @@ class Foreign(BaseChatModel):
         return "foreign"
 
     def _generate(
-        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
     ) -> ChatResult:
         self.received.append(kwargs)
         if self.down:
@@ -234,7 +247,7 @@ def mixed(alpha: LocalServer, chat: Make) -> tuple[FailoverChatModel, Foreign]:
 def test_each_node_gets_tools_in_its_own_format(
     mixed: tuple[FailoverChatModel, Foreign], alpha: LocalServer
 ) -> None:
-    """A tool bound to the pool reaches OpenAI as `tools` and the foreign model as `functions`, and never mixed."""
+    """A tool bound to the pool reaches OpenAI as `tools` and the foreign model as `functions`."""
     pool, foreign = mixed
     bound = pool.bind_tools([Weather], tool_choice="any")
     alpha.faults = Faults(status=503, times=1)
@@ -265,7 +278,7 @@ def test_structured_output_of_unequal_models_is_a_tool_call(
 def test_a_node_that_cannot_stream_gives_one_chunk(
     mixed: tuple[FailoverChatModel, Foreign], alpha: LocalServer
 ) -> None:
-    """The pool streams if any node can; the others hand out their whole answer as one chunk, tool calls included."""
+    """The pool streams if any node can; the others hand out their answer as one chunk, tool calls included."""
     pool, _ = mixed
     alpha.faults = DEAD
     assert PATHS["stream"](pool, "hi") == "foreign heard"
@@ -316,58 +329,65 @@ def test_a_guarded_model_can_be_a_node(alpha: LocalServer, beta: LocalServer, ch
     assert (len(alpha.requests), len(beta.requests)) == (2, 1)
 
 
+class Callers:
+    """Calls a pool from threads and from an event loop until told to stop, and keeps what became of it."""
+
+    def __init__(self, pool: FailoverChatModel) -> None:
+        self.pool = pool
+        self.answers: list[str] = []
+        self.failures: list[BaseException] = []
+        self._enough = threading.Event()
+        work = [self._ask, self._ask, lambda: asyncio.run(self._aask_twice())]
+        self._threads = [threading.Thread(target=self._kept, args=(one,)) for one in work]
+
+    def __enter__(self) -> Callers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._enough.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_until(self, holds: Callable[[], bool], seconds: float = 20.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds() and not self.failures:
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.01)
+
+    def _kept(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            self.failures.append(error)
+
+    def _ask(self) -> None:
+        while not self._enough.is_set():
+            self._note(self.pool.invoke("hi"))
+
+    async def _aask_twice(self) -> None:
+        await asyncio.gather(self._aask(), self._aask())
+
+    async def _aask(self) -> None:
+        while not self._enough.is_set():
+            self._note(await self.pool.ainvoke("hi"))
+
+    def _note(self, message: BaseMessage) -> None:
+        self.answers.append(message.response_metadata["holdfast"]["node"])
+
+
 def test_no_call_fails_while_a_server_process_is_killed(chat: Make) -> None:
     """A real process killed with SIGKILL under calls from threads and an event loop costs no call."""
     with ServerProcess("one") as one, ServerProcess("two") as two:
-        models = [
-            hf.Node(server.name, ChatOpenAI(model="m", base_url=server.base_url, api_key="none", timeout=10.0))
-            for server in (one, two)
-        ]
-        pool = FailoverChatModel(models)
-        answers: list[str] = []
-        enough = threading.Event()
-
-        def ask() -> None:
-            while not enough.is_set():
-                answers.append(pool.invoke("hi").response_metadata["holdfast"]["node"])
-
-        async def aask() -> None:
-            async def loop() -> None:
-                while not enough.is_set():
-                    answers.append((await pool.ainvoke("hi")).response_metadata["holdfast"]["node"])
-
-            await asyncio.gather(loop(), loop())
-
-        failures: list[BaseException] = []
-
-        def kept(work: Callable[[], Any]) -> None:
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-                enough.set()
-
-        threads = [threading.Thread(target=kept, args=(work,)) for work in (ask, ask, lambda: asyncio.run(aask()))]
-        for thread in threads:
-            thread.start()
-        _until(lambda: answers.count("one") >= 10 or bool(failures))
-        one.kill()
-        seen = len(answers)
-        _until(lambda: len(answers) >= seen + 30 or bool(failures))
-        enough.set()
-        for thread in threads:
-            thread.join()
-    assert failures == []
-    assert set(answers[-10:]) == {"two"}
-
-
-def _until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    done = threading.Event()
-    for _ in range(int(seconds / 0.01)):
-        if holds():
-            return
-        done.wait(0.01)
-    raise AssertionError("it did not happen in time")
+        pool = FailoverChatModel([hf.Node(server.name, chat(server)) for server in (one, two)])
+        with Callers(pool) as callers:
+            callers.wait_until(lambda: callers.answers.count("one") >= 10)
+            one.kill()
+            seen = len(callers.answers)
+            callers.wait_until(lambda: len(callers.answers) >= seen + 40)
+    assert callers.failures == []
+    assert set(callers.answers[-10:]) == {"two"}
 
 
 # Runnables that are not chat models.
