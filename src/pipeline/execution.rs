@@ -168,7 +168,7 @@ impl Execution {
             Target::Bare => self.take_off(Held::Nothing, None, at),
             Target::Breaker(breaker) => self.through(breaker, at),
             Target::Keyed(keyed) => {
-                let breaker = keyed.breaker(self.key.as_deref().unwrap_or_default());
+                let breaker = keyed.get(self.key.as_deref().unwrap_or_default(), at.now);
                 self.through(&breaker, at)
             }
             Target::Roster(roster) => self.among(roster, at),
@@ -180,7 +180,14 @@ impl Execution {
             Ok(permit) => self.take_off(Held::Permit(Arc::clone(breaker), permit), None, at),
             // An open breaker ends the loop (A1): what the caller learns is the failure that opened it.
             Err(_) if !self.history.is_empty() => self.give_up(at),
-            Err(rejection) => Step::Finish(Finish::Reject(rejection)),
+            Err(rejection) => {
+                at.out.emit(EventKind::CallRejected, || Event::CallRejected {
+                    source: rejection.source.clone(),
+                    reason: rejection.reason,
+                    retry_after: rejection.retry_after,
+                });
+                Step::Finish(Finish::Reject(rejection))
+            }
         }
     }
 

@@ -49,6 +49,11 @@ pub fn state_changes() -> Vec<&'static str> {
     EventKind::ALL.iter().filter(is_change).map(|kind| kind.as_str()).collect()
 }
 
+/// The changes of state are wanted from the start, for the log.
+pub fn want_state_changes() {
+    dispatch::set_interest(Outbox::STATE_CHANGES);
+}
+
 /// Says which kinds somebody listens to; the changes of state are always wanted, for the log.
 #[pyfunction]
 pub fn set_interest(kinds: Vec<String>) {

@@ -8,7 +8,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use super::heartbeat::{self, Asked};
+use super::heartbeat::{self, Asked, no_thread};
 use super::policies::{CircuitBreaker, Parts, Retry, Timeout};
 use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
@@ -18,8 +18,8 @@ use crate::python::call::{Callee, Colour, Guard, NodeTargets, Targets, Wiring, m
 use crate::python::convert::{choice, count, real};
 use crate::python::errors;
 use crate::runtime::clock;
-use crate::runtime::probe::Probes;
-use crate::runtime::ticker::{self, Ticker};
+use crate::runtime::probe::ProbeTable;
+use crate::runtime::ticker::Ticker;
 
 /// A pool of nodes and the policies of the calls to them; the instance is the state.
 #[pyclass(subclass, frozen, weakref, module = "holdfast._native")]
@@ -28,7 +28,7 @@ pub struct FailoverManager {
     wiring: Arc<Wiring>,
     roster: Arc<Roster>,
     targets: Arc<Targets>,
-    probes: Arc<Probes>,
+    probes: Arc<ProbeTable>,
     ticker: Mutex<Option<Ticker>>,
     probe: Option<Py<PyAny>>,
 }
@@ -70,24 +70,32 @@ fn describe<'py>(row: &Bound<'py, PyAny>) -> PyResult<Described<'py>> {
 }
 
 impl FailoverManager {
-    fn adopt(&self, id: NodeId, targets: NodeTargets, asked: Option<Asked>) -> PyResult<()> {
+    fn adopt(
+        &self,
+        py: Python<'_>,
+        id: NodeId,
+        targets: NodeTargets,
+        asked: Option<Asked>,
+    ) -> PyResult<()> {
         if let Some(asked) = asked {
-            self.probes.insert(id, asked.into_probe()?);
+            self.probes.set(id, Arc::new(asked.into_probe(py)?));
         }
         self.targets.write().insert(id, Arc::new(targets));
         Ok(())
     }
 
     /// Starts the heartbeat, unless it beats already or there is none.
-    fn ensure_beating(&self) {
+    fn ensure_beating(&self) -> PyResult<()> {
         if self.roster.pool().heartbeat().is_none() {
-            return;
+            return Ok(());
         }
         let mut ticker = self.ticker.lock();
-        if ticker.as_ref().is_none_or(|ticker| !ticker.is_alive()) {
-            let pool = Arc::clone(self.roster.pool());
-            *ticker = Some(ticker::start(&pool, Arc::clone(&self.probes) as Arc<_>));
-        }
+        let beating = match &*ticker {
+            Some(ticker) => ticker.revive(),
+            None => Ticker::start(self.roster.pool(), Arc::clone(&self.probes) as Arc<_>)
+                .map(|started| *ticker = Some(started)),
+        };
+        beating.map_err(|error| no_thread(&error))
     }
 
     fn id_of(&self, py: Python<'_>, name: &str) -> PyResult<NodeId> {
@@ -133,13 +141,13 @@ impl FailoverManager {
             wiring: Arc::new(parts.wire()?),
             roster,
             targets: Arc::new(Targets::new(HashMap::new())),
-            probes: Arc::new(Probes::default()),
+            probes: Arc::new(ProbeTable::default()),
             ticker: Mutex::new(None),
             probe,
         };
         for node in described {
             let id = manager.id_of(py, &node.config.name)?;
-            manager.adopt(id, node.targets, node.asked)?;
+            manager.adopt(py, id, node.targets, node.asked)?;
         }
         Ok(manager)
     }
@@ -177,7 +185,7 @@ impl FailoverManager {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let manager = slf.get();
-        manager.ensure_beating();
+        manager.ensure_beating()?;
         let targets = Arc::clone(&manager.targets);
         let callee = match function {
             Some(function) => Callee::WithNode(function.unbind(), targets),
@@ -195,7 +203,11 @@ impl FailoverManager {
     fn _add(&self, py: Python<'_>, row: &Bound<'_, PyAny>) -> PyResult<()> {
         let node = describe(row)?;
         let id = moment(|at| self.roster.add(node.config, at.now, at.out));
-        self.adopt(id.map_err(|error| config_error(py, &error))?, node.targets, node.asked)
+        self.adopt(py, id.map_err(|error| config_error(py, &error))?, node.targets, node.asked)?;
+        if let Some(ticker) = &*self.ticker.lock() {
+            ticker.wake();
+        }
+        Ok(())
     }
 
     fn _explain(&self) -> Vec<(String, String)> {
@@ -214,8 +226,8 @@ impl FailoverManager {
     }
 
     /// Starts the heartbeat. Calls work without it: it begins with the first of them.
-    fn start(&self) {
-        self.ensure_beating();
+    fn start(&self) -> PyResult<()> {
+        self.ensure_beating()
     }
 
     /// Ends the heartbeat; calls still work.
@@ -275,7 +287,7 @@ impl FailoverManager {
     /// Waits until `n` nodes are ready, with the GIL released; `False` if `timeout` seconds ran out.
     #[pyo3(signature = (n=1, timeout=None))]
     fn wait_ready(&self, py: Python<'_>, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        self.ensure_beating();
+        self.ensure_beating()?;
         heartbeat::wait_ready(py, &self.roster, n, timeout)
     }
 
@@ -287,7 +299,7 @@ impl FailoverManager {
         n: usize,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.ensure_beating();
+        self.ensure_beating()?;
         heartbeat::await_ready(py, &self.roster, n, timeout)
     }
 

@@ -111,7 +111,8 @@ impl CircuitBreaker {
         let config = config.validate().map_err(|error| errors::config(py, &error))?;
         let breaker = Arc::new(Breaker::new(Source::new(name), config));
         let key = key.map(Bound::unbind);
-        let keyed = key.as_ref().map(|_| Arc::new(Keyed::new(Arc::clone(&breaker), KEYS)));
+        let template = || breaker.fork(breaker.source().clone());
+        let keyed = key.as_ref().map(|_| Arc::new(Keyed::new(template(), KEYS)));
         Ok(Self { breaker, keyed, classify, key })
     }
 
@@ -185,7 +186,7 @@ impl CircuitBreaker {
 
     /// The breaker of one key.
     fn _of(&self, key: &str) -> Option<Self> {
-        self.keyed.as_ref().map(|keyed| Self::view(keyed.breaker(key)))
+        self.keyed.as_ref().map(|keyed| Self::view(keyed.get(key, clock::now())))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

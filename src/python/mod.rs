@@ -1,0 +1,63 @@
+//! The language border: translation, and the native drivers.
+//!
+//! Python sees values and callables here; the core sees `(input, now, dice)`. Nothing is decided in this
+//! layer. All unsafe code of the crate, where there is any, lives in `call/`.
+//!
+//! It deliberately does not hold the public API: `python/holdfast` does, and adds docstrings and types.
+
+mod bridge;
+mod call;
+mod clock;
+mod convert;
+mod errors;
+mod events;
+mod heartbeat;
+mod judge;
+mod policies;
+mod pool;
+mod views;
+
+use pyo3::prelude::*;
+
+/// The native part of Holdfast. Use the names of `holdfast`, not these.
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("EVENT_KINDS", pyo3::types::PyTuple::new(module.py(), events::kinds())?)?;
+    module.add("STATE_CHANGES", pyo3::types::PyFrozenSet::new(module.py(), events::state_changes())?)?;
+
+    module.add_class::<policies::CircuitBreaker>()?;
+    module.add_class::<policies::BreakerMetrics>()?;
+    module.add_class::<policies::Retry>()?;
+    module.add_class::<policies::RetryBudget>()?;
+    module.add_class::<policies::Backoff>()?;
+    module.add_class::<policies::Timeout>()?;
+    module.add_class::<policies::Pipeline>()?;
+    module.add_class::<pool::FailoverManager>()?;
+    module.add_class::<views::NodeView>()?;
+    module.add_class::<views::ManagerMetrics>()?;
+    module.add_class::<call::Guard>()?;
+    module.add_class::<call::Drive>()?;
+    module.add_class::<call::Stream>()?;
+    module.add_class::<call::AsyncStream>()?;
+    module.add_class::<call::StreamStep>()?;
+
+    module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;
+    module.add_function(wrap_pyfunction!(events::set_interest, module)?)?;
+    module.add_function(wrap_pyfunction!(events::take_events, module)?)?;
+    module.add_function(wrap_pyfunction!(events::close_events, module)?)?;
+    module.add_function(wrap_pyfunction!(events::flush_events, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::now, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::install_manual_clock, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::remove_manual_clock, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::advance_clock, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::clock_target, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::step_clock, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::clock_busy, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::before_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::after_fork_in_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::after_fork_in_child, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::shutdown, module)?)?;
+    events::want_state_changes();
+    Ok(())
+}
