@@ -154,18 +154,15 @@ class _Play:
         tally, metrics = traffic.tally(), stage.model.manager.metrics
         say = self.painter.line
         shares = ", ".join(f"{name} {tally.answered_by[name]}" for name in NAMES)
-        say(
-        failed = f"{len(tally.errors)} of {tally.calls}"
-        self.expect(not tally.errors and not traffic.stuck, f"no call failed ({failed})")
-        )
+        threads, tasks = f"{tally.sync_calls} from threads", f"{tally.async_calls} from an event loop"
+        say(f"  calls       {tally.calls}: {threads}, {tasks}")
         say(f"  answers     {shares}")
         say(f"  failovers   {tally.failed_over} calls went on at another node")
         say(f"  outages     {metrics.failures}, recoveries {metrics.recoveries}")
         for error in tally.errors[:3]:
             say(f"  error       {error}", "red")
-        self.expect(
-            not tally.errors and not traffic.stuck, f"no call failed ({len(tally.errors)} of {tally.calls})"
-        )
+        failed = f"{len(tally.errors)} of {tally.calls}"
+        self.expect(not tally.errors and not traffic.stuck, f"no call failed ({failed})")
         self.expect(tally.failed_over > 0, "calls that met the dead server went on elsewhere")
         self.expect(metrics.recoveries == 1, "the outage was counted once, and so was its end")
         told = [kind for kind in self.chronicle.kinds_about(VICTIM) if kind in OUTAGE]

@@ -459,7 +459,7 @@ def test_other_runnables_are_guarded_on_every_path() -> None:
         return [one, *streamed, *await guarded.abatch([6, 7])]
 
     flaky = Flaky()
-    guarded = with_resilience(RunnableLambda(flaky), retry=at_once())
+    guarded = with_resilience(RunnableLambda(flaky), retry=at_once(), breaker=None)
     assert isinstance(guarded, ResilientRunnable)
     assert guarded.invoke(1) == 2
     assert list(guarded.stream(2)) == [4]
