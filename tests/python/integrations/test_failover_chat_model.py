@@ -278,7 +278,7 @@ def test_structured_output_of_unequal_models_is_a_tool_call(
 def test_a_node_that_cannot_stream_gives_one_chunk(
     mixed: tuple[FailoverChatModel, Foreign], alpha: LocalServer
 ) -> None:
-    """The pool streams if any node can; the others hand out their answer as one chunk, tool calls included."""
+    """The pool streams if any node can; the others hand out one chunk, tool calls included."""
     pool, _ = mixed
     alpha.faults = DEAD
     assert PATHS["stream"](pool, "hi") == "foreign heard"
@@ -309,7 +309,7 @@ def test_a_node_added_later_is_treated_like_the_first_ones(
 
 
 def test_bad_nodes_are_refused(alpha: LocalServer, chat: Make) -> None:
-    """No nodes, a target that is no chat model, equal names: each is a ConfigurationError that names the field."""
+    """No nodes, a target that is no chat model, equal names: each error names the field."""
     cases: list[tuple[str, list[Any]]] = [
         ("nodes", []),
         ("target", [hf.Node("x", print)]),
