@@ -1,1 +1,4 @@
 //! The core, tested from outside.
+
+mod life_of_a_heartbeat;
+mod turn;
