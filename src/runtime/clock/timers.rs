@@ -81,8 +81,10 @@ pub struct TimerHandle {
 
 impl Drop for TimerHandle {
     fn drop(&mut self) {
-        // Dropped outside the lock: it may hold anything.
-        let _callback = self.station.timers.lock().waiting.remove(&self.key);
+        if self.station.is_ours() {
+            // Dropped outside the lock: it may hold anything.
+            let _callback = self.station.timers.lock().waiting.remove(&self.key);
+        }
     }
 }
 
@@ -96,6 +98,7 @@ impl fmt::Debug for TimerHandle {
 ///
 /// Whoever starts more work on behalf of what woke them gives it a clone. The default one is idle.
 #[derive(Default)]
+#[must_use]
 pub struct Busy(Option<&'static Station>);
 
 impl Busy {
@@ -105,8 +108,12 @@ impl Busy {
         Self(Some(station))
     }
 
+    /// Holds the manual clock still while something is being started that it does not know of yet.
+    pub fn begin() -> Self {
+        if is_manual() { Self::new() } else { Self::idle() }
+    }
+
     /// Nobody is waiting for this one.
-    #[must_use]
     pub const fn idle() -> Self {
         Self(None)
     }
@@ -114,16 +121,17 @@ impl Busy {
 
 impl Clone for Busy {
     fn clone(&self) -> Self {
-        if let Some(station) = self.0 {
+        let ours = self.0.filter(|station| station.is_ours());
+        if let Some(station) = ours {
             station.work.lock().busy += 1;
         }
-        Self(self.0)
+        Self(ours)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        if let Some(station) = self.0 {
+        if let Some(station) = self.0.filter(|station| station.is_ours()) {
             let mut work = station.work.lock();
             work.busy -= 1;
             work.given_up = work.given_up.min(work.busy);
@@ -140,6 +148,11 @@ impl fmt::Debug for Busy {
 }
 
 impl Station {
+    /// False in a forked child for what it inherited: its locks may be held by threads that are not there.
+    fn is_ours(&self) -> bool {
+        std::ptr::eq(self, station())
+    }
+
     pub(super) fn timers(&self) -> MutexGuard<'_, Timers> {
         self.timers.lock()
     }
