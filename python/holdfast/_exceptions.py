@@ -122,9 +122,7 @@ class Rejected(HoldfastError):
         self.retry_after = retry_after
         self.reason = reason
         self.source = source
-        # `BaseException.__new__` has already put a message that was given into `args`.
-        if message is None:
-            self._complete(None)
+        self._complete(message)
 
     def _sentence(self) -> str:
         name = f" by {self.source!r}" if self.source else ""
@@ -361,3 +359,7 @@ def _text(value: Any, write: Callable[[Any], str]) -> str:
         return write(value)[:_DESCRIPTION_LIMIT]
     except Exception as error:  # noqa: BLE001 a `__str__` may raise anything
         return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
+
+
+for _name in __all__:  # tracebacks and pickles name them as users import them
+    globals()[_name].__module__ = "holdfast"
