@@ -10,8 +10,8 @@
     │  ├ BulkheadFull       a concurrency limit and its queue are full
     │  └ BudgetExhausted    the retry budget is empty
     ├ CallTimeout           limit, which                       also a TimeoutError
-    ├ StreamInterrupted     received, cause                    a stream broke after its first content
-    ├ Truncated             received                           an answer that ended too early to be true
+    ├ StreamInterrupted     received, cause                    a stream broke after its first item
+    ├ Truncated             received                           an answer ended too early to be true
     └ ConfigurationError    field, rule, value                 also a ValueError
 
 Every one is made as ``Error(message, field=…)``; without a message it writes its own sentence from
@@ -61,8 +61,8 @@ class HoldfastError(Exception):
         self.args = (self._sentence() if message is None else message,)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not the default, which would call `cls(*args)`: a user's subclass may have an `__init__` of
-        # its own, and slots are not in `__dict__`.
+        # Not the default, which would call `cls(*args)`: a user's subclass may have an `__init__`
+        # of its own, and slots are not in `__dict__`.
         state, slots = _state(self)
         return _blank, (type(self), self.args), (_each(_portable, state), _each(_portable, slots))
 

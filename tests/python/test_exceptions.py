@@ -107,7 +107,7 @@ class Unpicklable(Exception):
 
 
 def test_cause_that_does_not_pickle_is_described() -> None:
-    """An interruption by a client's unpicklable error still pickles, and says what the cause was."""
+    """An interruption by a client's unpicklable error pickles, and says what the cause was."""
     exc = hf.StreamInterrupted(received="abc", cause=Unpicklable("cut", request=object()))
     with pytest.raises((TypeError, pickle.PicklingError)):
         through_pickle(exc.cause)
@@ -129,7 +129,7 @@ def test_copy_shares_the_cause() -> None:
 
 
 def test_value_that_does_not_pickle_is_described() -> None:
-    """A setting's value that cannot travel goes as its representation; its siblings go as they are."""
+    """A value that cannot travel goes as its representation; its siblings go as they are."""
     twin = through_pickle(hf.ConfigurationError(field="key", rule="be a name", value=lambda: None))
     assert "<lambda>" in twin.value
     twin = through_pickle(hf.Truncated(received=["a", lambda: None]))
@@ -189,7 +189,8 @@ def test_cause_is_chained() -> None:
         ),
         (
             hf.StreamInterrupted(received="", cause=ConnectionResetError()),
-            "The stream was interrupted by ConnectionResetError after its first content had been handed out.",
+            "The stream was interrupted by ConnectionResetError after its first content had been "
+            "handed out.",
         ),
         (hf.Truncated(received=""), "The answer ended too early to be complete."),
         (

@@ -2,8 +2,8 @@
 
 Every attribute is read guarded and every value is checked by its real type, because what arrives
 here is anybody's: properties that raise, mocks whose every attribute is a mock, causes in a circle.
-Nothing is awaited, called over the network or read from a socket: of a response only what its client
-has already read.
+Nothing is awaited, called over the network or read from a socket: of a response only what its
+client has already read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_LINKS: Final = 9
 """Exceptions of a chain that are looked at."""
 LONGEST_TEXT: Final = 2_000
-"""Characters of one message that are looked at: error messages are short, echoed prompts are not."""
+"""Characters of one message that are looked at: errors are short, echoed prompts are not."""
 MOST_HEADERS: Final = 256
 
 _STATUS_ATTRIBUTES = ("status_code", "status", "http_status", "code")

@@ -1,7 +1,7 @@
 """Exception groups: classified by their leaves.
 
-A group of cancellations alone is a cancellation. Of a mixed group the gravest leaf speaks; it may be
-retried only if every leaf may be, for the whole call would be made again.
+A group of cancellations alone is a cancellation. Of a mixed group the gravest leaf speaks; it may
+be retried only if every leaf may be, for the whole call would be made again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def judge_group(group: BaseException, judge: Callable[[BaseException], Verdict])
 
 
 def _leaves(group: BaseException) -> tuple[list[BaseException], bool, str | None]:
-    """The leaves that are not cancellations, whether one was a stop, and the first cancellation's name."""
+    """The leaves but for cancellations; whether one was a stop; the first cancellation's name."""
     leaves: list[BaseException] = []
     stopped, neutral = False, None
     waiting = [iter(members(group))]

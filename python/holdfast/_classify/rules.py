@@ -1,7 +1,8 @@
 """The rules from exception to verdict, in order; the first that matches decides.
 
-The order is the knowledge. A quota's 429 must be seen before the rate limit's; `ConnectTimeout`, which
-was certainly never sent, hides under clients' `APITimeoutError`, which is itself a connection error.
+The order is the knowledge. A quota's 429 must be seen before the rate limit's; `ConnectTimeout`,
+after which certainly nothing was sent, hides under clients' `APITimeoutError`, which is itself a
+connection error.
 ``docs/classification.md`` has the same list with the reason for each rule.
 """
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def judge_chat(exc: BaseException, now: float | None) -> Verdict:
-    """The verdict on what a chat model or a client raised (not a group of several: see `groups`)."""
+    """The verdict on what a chat model or a client raised (for groups, see `groups`)."""
     facts = collect(exc)
     for rule in RULES:
         verdict = rule(facts, now)
@@ -100,7 +101,7 @@ def judge_ours(exc: BaseException, now: float | None = None) -> Verdict | None:
     """The verdict on one of our own errors, as a layer inside raised it."""
     rule, name, cls = "3 ours", class_name(exc), type(exc)  # the real type: `__class__` may lie
     if issubclass(cls, Rejected):
-        # Nothing was tried, so nobody failed; here it would be refused again, elsewhere perhaps not.
+        # Nothing was tried, so nobody failed; here it would be refused again, elsewhere not so.
         return failed(rule, "rejected", name, fail_over=True, delay=_hint(exc))
     if issubclass(cls, ConfigurationError):
         return failed(rule, "bug", name)

@@ -5,7 +5,7 @@
         …
         assert server.hits("status-503") == 1
 
-`scenarios.SCENARIOS` lists what it can do; `shapes` knows how OpenAI and Anthropic word their answers.
+`scenarios.SCENARIOS` lists what it can do; `shapes` knows how OpenAI and Anthropic word things.
 It can drip, stall, reset and cut because it writes to the socket itself.
 """
 

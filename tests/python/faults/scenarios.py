@@ -1,4 +1,4 @@
-"""What can go wrong, by name. Each plays on the dialect and the kind (unary, stream) it is asked in."""
+"""What can go wrong, by name. Each plays in the dialect and kind (unary, stream) it is asked in."""
 
 from __future__ import annotations
 
@@ -372,7 +372,7 @@ EVENT_CODES = (
     "api_error",
     "rate_limit_exceeded",
 )
-"""Error events in a stream of status 200: ``error-first-<code>`` and, after content, ``error-mid-<code>``."""
+"""Error events in a 200 stream: ``error-first-<code>``, and after content ``error-mid-<code>``."""
 
 
 def _error_event(code: str, *, mid: bool) -> Play:

@@ -13,7 +13,7 @@ TEXT = ("Hello", " from", " the", " other", " side")
 """What a healthy answer says, in the pieces of a stream."""
 TOOL = "delete_path"
 TOOL_ARGUMENTS = ('{"path": "/data/', 'scratch/old"}')
-"""The arguments of a healthy tool call. Cut after the first piece, they can be mended into a worse call."""
+"""A tool call's arguments. Cut after the first piece, they can be mended into a worse call."""
 
 Events = list[bytes]
 
@@ -29,22 +29,18 @@ def error(
     kind: str, status: int, message: str, *, code: str | None = None, **more: Any
 ) -> dict[str, Any]:
     """The JSON body of an error in the dialect `kind`."""
+    inner: dict[str, Any] = {"message": message}
     if kind == "anthropic":
-        inner = {"type": code or _ANTHROPIC.get(status, "api_error"), "message": message}
-        return {"type": "error", "error": inner | more, "request_id": "req_1"}
-    inner = {
-        "message": message,
-        "type": _OPENAI.get(status, "server_error"),
-        "param": None,
-        "code": code,
-    }
-    return {"error": inner | more}
+        inner |= {"type": code or _ANTHROPIC.get(status, "api_error"), **more}
+        return {"type": "error", "error": inner, "request_id": "req_1"}
+    inner |= {"type": _OPENAI.get(status, "server_error"), "param": None, "code": code, **more}
+    return {"error": inner}
 
 
 _ANTHROPIC = {
     400: "invalid_request_error", 401: "authentication_error", 402: "billing_error",
-    403: "permission_error", 404: "not_found_error", 413: "request_too_large", 429: "rate_limit_error",
-    500: "api_error", 504: "timeout_error", 529: "overloaded_error",
+    403: "permission_error", 404: "not_found_error", 413: "request_too_large",
+    429: "rate_limit_error", 500: "api_error", 504: "timeout_error", 529: "overloaded_error",
 }  # fmt: skip
 _OPENAI = {
     400: "invalid_request_error", 401: "invalid_request_error", 403: "invalid_request_error",
@@ -217,7 +213,8 @@ def error_event(kind: str, code: str, message: str) -> bytes:
 def _anthropic_message(said: list[dict[str, Any]], stop: str | None) -> dict[str, Any]:
     return {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "stub", "content": said,
-        "stop_reason": stop, "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 5},
+        "stop_reason": stop, "stop_sequence": None,
+        "usage": {"input_tokens": 5, "output_tokens": 5},
     }  # fmt: skip
 
 
