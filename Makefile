@@ -122,7 +122,7 @@ mypy: $(TOOLS)
 stubtest: $(INTEGRATED)
 	cd $(VENV) && $(PY) -P -m mypy.stubtest holdfast._native
 
-## bench: the benchmarks of both languages (see benches/README.md)
+## bench: the benchmarks of both languages
 .PHONY: bench
 bench: $(INTEGRATED)
 	$(if $(wildcard benches/*.rs),cargo bench $(CORE))
