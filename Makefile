@@ -132,7 +132,7 @@ bench: $(INTEGRATED)
 .PHONY: soak
 soak: licences
 	PROPTEST_CASES=20000 cargo test $(CORE) --release
-	$(if $(wildcard tests/rust/loom.rs),RUSTFLAGS="--cfg loom" \
+	$(if $(wildcard tests/rust/loom.rs),LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} RUSTFLAGS="--cfg loom" \
 		cargo test $(CORE) --release --target-dir $(TARGET)/loom --test loom)
 
 ## licences: cargo-deny over the whole dependency graph (its first run compiles cargo-deny)
