@@ -180,7 +180,7 @@ $(BUILDER): $(MADE) pyproject.toml
 	touch $@
 
 $(TOOLS): $(BUILDER) pyproject.toml
-	$(PIP) --group dev
+	$(PIP) --group tools
 	touch $@
 
 $(BUILT): $(BUILDER) $(CRATE) $(PACKAGE)

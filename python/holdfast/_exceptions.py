@@ -361,3 +361,8 @@ def _text(value: Any, write: Callable[[Any], str]) -> str:
         return write(value)[:_DESCRIPTION_LIMIT]
     except Exception as error:  # noqa: BLE001 a `__str__` may raise anything
         return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
+
+
+def refuse(field: str, rule: str, value: object) -> ConfigurationError:
+    """The error for a setting that breaks a rule."""
+    return ConfigurationError(field=field, rule=rule, value=value)

@@ -20,6 +20,10 @@ pub mod clock;
 pub mod dice;
 pub mod dispatch;
 pub mod engine;
+pub mod probe;
 pub mod process;
+pub mod ticker;
 
+pub use probe::Probe;
 pub use process::{after_fork_in_child, after_fork_in_parent, before_fork};
+pub use ticker::Ticker;

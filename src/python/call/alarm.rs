@@ -34,7 +34,7 @@ pub struct Alarm {
 enum Timer {
     Loop(Py<PyAny>),
     /// Dropped with the alarm, and so disarmed.
-    Manual(TimerHandle),
+    Manual(#[expect(dead_code, reason = "held for its drop, which disarms")] TimerHandle),
 }
 
 #[derive(Debug, Default)]

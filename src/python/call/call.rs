@@ -40,10 +40,6 @@ impl Call {
         Self { guard, args, kwargs, execution: None, last: None }
     }
 
-    pub fn guard(&self) -> &Guard {
-        self.guard.get()
-    }
-
     /// Asks for the first step.
     pub fn start(&mut self, py: Python<'_>) -> PyResult<Step> {
         let guard = self.guard.get();

@@ -99,7 +99,6 @@ impl Guard {
     }
 
     /// Binds as a method, as a function would.
-    #[pyo3(signature = (instance, _owner=None))]
     fn __get__(
         slf: &Bound<'_, Self>,
         instance: &Bound<'_, PyAny>,

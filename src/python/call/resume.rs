@@ -2,7 +2,8 @@
 
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PySendResult};
+use pyo3::types::PyIterator;
+use pyo3::types::iterator::PySendResult;
 
 /// What goes in.
 #[derive(Debug)]

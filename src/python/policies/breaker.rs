@@ -107,6 +107,7 @@ impl CircuitBreaker {
                 .map(|v| positive_span("probe_lease", v))
                 .transpose()?
                 .unwrap_or(defaults.probe_lease),
+            cooldown_cap: defaults.cooldown_cap,
         };
         let config = config.validate().map_err(|error| errors::config(py, &error))?;
         let breaker = Arc::new(Breaker::new(Source::new(name), config));
@@ -231,10 +232,10 @@ pub struct BreakerMetrics {
     in_flight: u64,
     slow: u64,
     opened: u64,
-    failure_rate: Option<f64>,
-    slow_call_rate: Option<f64>,
+    failure_rate: f64,
+    slow_call_rate: f64,
     mean_recovery_time: Option<f64>,
-    state_since: SystemTime,
+    state_since: Option<SystemTime>,
 }
 
 impl BreakerMetrics {
@@ -254,7 +255,7 @@ impl BreakerMetrics {
             failure_rate: m.failure_rate,
             slow_call_rate: m.slow_call_rate,
             mean_recovery_time: m.mean_recovery_time.map(|span| span.as_secs_f64()),
-            state_since: clock::wall() - now.since(m.state_since),
+            state_since: m.state_since.map(|since| clock::wall() - now.since(since)),
         }
     }
 }

@@ -40,7 +40,7 @@ impl Parts<'_> {
             return Err(refuse("classify", "be callable: classify(exc) -> Verdict", &self.classify));
         }
         let retry = self.retry.as_ref().map(|retry| retry.get());
-        let judge = Judge::new(self.classify.unbind(), retry.and_then(|retry| retry.retry_if_result(py)));
+        let judge = Judge::new(self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
         let plan = Plan {
             source: self.source,
             retry: retry.map(|retry| retry.config().clone()),

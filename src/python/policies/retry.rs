@@ -136,6 +136,11 @@ impl Retry {
         &self.config
     }
 
+    /// The user's predicate on values, if there is one.
+    pub fn result_predicate(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.retry_if_result.as_ref().map(|rule| rule.clone_ref(py))
+    }
+
     /// The user's own back-off, if it is a callable.
     pub fn asked(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.asked.as_ref().map(|asked| asked.clone_ref(py))
@@ -192,7 +197,7 @@ impl Retry {
     /// The predicate on the value, or `None`.
     #[getter]
     fn retry_if_result(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.retry_if_result.as_ref().map(|rule| rule.clone_ref(py))
+        self.result_predicate(py)
     }
 
     /// The wait before retry `retry` (counted from 1), drawn anew; `None` where the user's own back-off rules.

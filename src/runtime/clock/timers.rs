@@ -96,6 +96,7 @@ impl fmt::Debug for TimerHandle {
 ///
 /// Whoever starts more work on behalf of what woke them gives it a clone. The default one is idle.
 #[derive(Default)]
+#[must_use]
 pub struct Busy(Option<&'static Station>);
 
 impl Busy {
@@ -105,8 +106,12 @@ impl Busy {
         Self(Some(station))
     }
 
+    /// Holds the manual clock still while something is being started that it does not know of yet.
+    pub fn begin() -> Self {
+        if is_manual() { Self::new() } else { Self::idle() }
+    }
+
     /// Nobody is waiting for this one.
-    #[must_use]
     pub const fn idle() -> Self {
         Self(None)
     }
