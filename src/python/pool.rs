@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::heartbeat::{self, Asked, no_thread};
-use super::policies::{CircuitBreaker, Parts, Retry, Timeout};
+use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
 use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
@@ -107,7 +107,7 @@ impl FailoverManager {
 #[pymethods]
 impl FailoverManager {
     #[new]
-    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, exhausted))]
+    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -117,6 +117,7 @@ impl FailoverManager {
         retry: Option<Bound<'_, Retry>>,
         timeout: Option<Bound<'_, Timeout>>,
         classify: Bound<'_, PyAny>,
+        answers: Answers,
         exhausted: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let py = classify.py();
@@ -135,6 +136,7 @@ impl FailoverManager {
             target: Target::Roster(Arc::clone(&roster)),
             exhausted: choice("exhausted", exhausted, "'fail_fast', 'wait', 'try_anyway'", Exhausted::from_name)?,
             key: None,
+            answers,
         };
         let probe = described.iter().find_map(|node| node.probe.clone()).map(Bound::unbind);
         let manager = Self {

@@ -17,7 +17,6 @@ use super::resume::{Input, Resumed, resume};
 use super::wait::{Look, Nap};
 use crate::pipeline::Step;
 use crate::policy::timeout::Phase;
-use crate::python::judge;
 use crate::runtime::clock::{self, Busy};
 
 /// The awaitable of a guarded coroutine function. It is a coroutine to `asyncio` (it has `send`, `throw`,
@@ -95,7 +94,8 @@ fn turn(
     alarm: Option<Alarm>,
     input: Input<'_>,
 ) -> Turn {
-    let outcome = match resume(inner.bind(py), input) {
+    let resumed = call.within(py, || resume(inner.bind(py), input));
+    let outcome = match resumed.unwrap_or_else(Resumed::Raised) {
         Resumed::Yielded(on) => return suspend(py, call, inner, alarm, on.unbind()),
         Resumed::Returned(value) => Ok(value.unbind()),
         Resumed::Raised(error) => Err(error),
@@ -105,7 +105,7 @@ fn turn(
         None => ((outcome, false), Busy::idle()),
     };
     let step = match outcome {
-        (outcome, true) => call.record_as(outcome, &judge::timed_out()),
+        (outcome, true) => call.record_timeout(outcome),
         (outcome, false) => call.record(py, outcome),
     };
     follow(py, call, step, busy)
@@ -144,7 +144,7 @@ fn awake(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn {
 fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Busy) -> Turn {
     loop {
         step = match step {
-            Step::Attempt(attempt) => match call.attempt(py, &attempt).and_then(|made| awaited(&made)) {
+            Step::Attempt(attempt) => match call.attempt(py, &attempt, Phase::Answer).and_then(|made| awaited(&made)) {
                 Ok(inner) => return turn(py, call, inner.unbind(), None, Input::none(py)),
                 Err(error) => call.record(py, Err(error)),
             },

@@ -30,7 +30,12 @@ pub struct Parts<'py> {
     pub exhausted: Exhausted,
     /// The key function of a keyed breaker.
     pub key: Option<Py<PyAny>>,
+    /// What looks at answers and streams.
+    pub answers: Answers,
 }
+
+/// What looks at answers and streams: `(validate, governor, resume)`, each a callable or none.
+pub type Answers = (Option<Py<PyAny>>, Option<Py<PyAny>>, Option<Py<PyAny>>);
 
 impl Parts<'_> {
     /// Compiles them.
@@ -49,7 +54,8 @@ impl Parts<'_> {
             exhausted: self.exhausted,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
-        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key })
+        let (validate, governor, resume) = self.answers;
+        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key, validate, governor, resume })
     }
 }
 
@@ -66,12 +72,13 @@ pub struct Pipeline {
 #[pymethods]
 impl Pipeline {
     #[new]
-    #[pyo3(signature = (*, retry, breaker, timeout, classify, name))]
+    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name))]
     fn new(
         retry: Option<Bound<'_, Retry>>,
         breaker: Option<Bound<'_, CircuitBreaker>>,
         timeout: Option<Bound<'_, Timeout>>,
         classify: Bound<'_, PyAny>,
+        answers: Answers,
         name: &str,
     ) -> PyResult<Self> {
         let py = classify.py();
@@ -87,6 +94,7 @@ impl Pipeline {
             target: breaker.as_ref().map_or(Target::Bare, |breaker| breaker.get().target()),
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
+            answers,
         };
         let wiring = Arc::new(parts.wire()?);
         Ok(Self { wiring, retry: kept.0, timeout: kept.1, breaker: breaker.map(Bound::unbind) })
