@@ -58,11 +58,8 @@ impl Execution {
         inherited: Option<Expiry>,
         at: &mut Moment<'_>,
     ) -> (Self, Step) {
-        let own = plan.timeout.total.map(|limit| Expiry {
-            at: at.now.after(limit),
-            which: Which::Total,
-            limit,
-        });
+        let own =
+            plan.timeout.total.map(|limit| Expiry { at: at.now.after(limit), which: Which::Total, limit });
         let mut call = Self {
             plan,
             key,

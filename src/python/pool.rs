@@ -54,29 +54,18 @@ fn describe<'py>(row: &Bound<'py, PyAny>) -> PyResult<Described<'py>> {
     config.tier = count("tier", &row.get_item(3)?, 0)?;
     let mut callables = row.get_item(4)?.cast_into::<PyList>()?.into_iter();
     let mut next = || callables.next().filter(|c| !c.is_none()).map(Bound::unbind);
-    let targets = NodeTargets {
-        node: row.get_item(0)?.unbind(),
-        callables: [next(), next(), next(), next()],
-    };
+    let targets =
+        NodeTargets { node: row.get_item(0)?.unbind(), callables: [next(), next(), next(), next()] };
     let how = row.get_item(5)?;
-    let (asked, probe) = if how.is_none() {
-        (None, None)
-    } else {
-        (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?))
-    };
+    let (asked, probe) =
+        if how.is_none() { (None, None) } else { (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?)) };
     config.heartbeat = asked.is_some();
     config.validate().map_err(|error| config_error(row.py(), &error))?;
     Ok(Described { config, targets, asked, probe })
 }
 
 impl FailoverManager {
-    fn adopt(
-        &self,
-        py: Python<'_>,
-        id: NodeId,
-        targets: NodeTargets,
-        asked: Option<Asked>,
-    ) -> PyResult<()> {
+    fn adopt(&self, py: Python<'_>, id: NodeId, targets: NodeTargets, asked: Option<Asked>) -> PyResult<()> {
         if let Some(asked) = asked {
             self.probes.set(id, Arc::new(asked.into_probe(py)?));
         }
@@ -134,7 +123,12 @@ impl FailoverManager {
             timeout,
             classify,
             target: Target::Roster(Arc::clone(&roster)),
-            exhausted: choice("exhausted", exhausted, "'fail_fast', 'wait', 'try_anyway'", Exhausted::from_name)?,
+            exhausted: choice(
+                "exhausted",
+                exhausted,
+                "'fail_fast', 'wait', 'try_anyway'",
+                Exhausted::from_name,
+            )?,
             key: None,
             answers,
         };

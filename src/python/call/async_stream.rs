@@ -76,9 +76,18 @@ pub struct StreamStep {
 enum StepState {
     New(Request),
     /// Waiting for what the user's iterator gave to wait for.
-    Waiting { run: Run, inner: Py<PyAny>, alarm: Option<Alarm> },
-    Sleeping { call: Call, nap: Nap },
-    Closing { inner: Py<PyAny> },
+    Waiting {
+        run: Run,
+        inner: Py<PyAny>,
+        alarm: Option<Alarm>,
+    },
+    Sleeping {
+        call: Call,
+        nap: Nap,
+    },
+    Closing {
+        inner: Py<PyAny>,
+    },
     /// A step runs right now, or is over.
     Spent,
 }
@@ -233,13 +242,7 @@ fn advance<'py>(
 }
 
 /// The user's iterator waits: from its first wait on, our clock runs.
-fn suspend(
-    py: Python<'_>,
-    mut run: Run,
-    inner: Py<PyAny>,
-    alarm: Option<Alarm>,
-    on: Py<PyAny>,
-) -> Todo<'_> {
+fn suspend(py: Python<'_>, mut run: Run, inner: Py<PyAny>, alarm: Option<Alarm>, on: Py<PyAny>) -> Todo<'_> {
     let armed = match alarm {
         Some(alarm) => Ok(Some(alarm)),
         None => {
@@ -324,9 +327,7 @@ fn start<'py>(py: Python<'py>, mut call: Call, attempt: &Attempt, busy: Busy) ->
         Ok((source, call.flow(py)?))
     });
     match made {
-        Ok((source, flow)) => {
-            Todo::Ask(Run { call, source, flow, begun: false, since }, Request::Next)
-        }
+        Ok((source, flow)) => Todo::Ask(Run { call, source, flow, begun: false, since }, Request::Next),
         Err(error) => {
             let step = call.record_unchecked(py, Err(error));
             Todo::Follow(call, step, busy)
@@ -349,9 +350,10 @@ fn sleep_on<'py>(py: Python<'py>, mut call: Call, nap: Nap, input: Input<'py>) -
 fn close(py: Python<'_>, run: Run) -> Todo<'_> {
     let Run { mut call, source, .. } = run;
     call.abandon();
-    let closing = source.bind(py).getattr_opt(intern!(py, "aclose")).and_then(|aclose| {
-        aclose.map(|aclose| aclose.call0().and_then(|made| awaited(&made))).transpose()
-    });
+    let closing = source
+        .bind(py)
+        .getattr_opt(intern!(py, "aclose"))
+        .and_then(|aclose| aclose.map(|aclose| aclose.call0().and_then(|made| awaited(&made))).transpose());
     match closing {
         Ok(Some(inner)) => close_on(py, inner.unbind(), Input::none(py)),
         Ok(None) => Todo::Return(Turn::Over(Shared::Done, Ok(py.None()))),

@@ -87,13 +87,7 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
 }
 
 /// Resumes the user's coroutine once.
-fn turn(
-    py: Python<'_>,
-    mut call: Call,
-    inner: Py<PyAny>,
-    alarm: Option<Alarm>,
-    input: Input<'_>,
-) -> Turn {
+fn turn(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm>, input: Input<'_>) -> Turn {
     let resumed = call.within(py, || resume(inner.bind(py), input));
     let outcome = match resumed.unwrap_or_else(Resumed::Raised) {
         Resumed::Yielded(on) => return suspend(py, call, inner, alarm, on.unbind()),
@@ -144,10 +138,12 @@ fn awake(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn {
 fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Busy) -> Turn {
     loop {
         step = match step {
-            Step::Attempt(attempt) => match call.attempt(py, &attempt, Phase::Answer).and_then(|made| awaited(&made)) {
-                Ok(inner) => return turn(py, call, inner.unbind(), None, Input::none(py)),
-                Err(error) => call.record(py, Err(error)),
-            },
+            Step::Attempt(attempt) => {
+                match call.attempt(py, &attempt, Phase::Answer).and_then(|made| awaited(&made)) {
+                    Ok(inner) => return turn(py, call, inner.unbind(), None, Input::none(py)),
+                    Err(error) => call.record(py, Err(error)),
+                }
+            }
             Step::AskBackoff { retry } => match call.ask_backoff(py, retry) {
                 Ok(step) => step,
                 Err(error) => return (State::Done, Err(error)),

@@ -82,10 +82,7 @@ impl Pipeline {
         name: &str,
     ) -> PyResult<Self> {
         let py = classify.py();
-        let kept = (
-            retry.as_ref().map(|r| r.clone().unbind()),
-            timeout.as_ref().map(|t| t.clone().unbind()),
-        );
+        let kept = (retry.as_ref().map(|r| r.clone().unbind()), timeout.as_ref().map(|t| t.clone().unbind()));
         let parts = Parts {
             source: Source::new(name),
             retry,
@@ -137,7 +134,11 @@ impl Pipeline {
     }
 
     /// The guarded form of `function`, which is of this colour.
-    fn _guard(slf: &Bound<'_, Self>, function: Bound<'_, PyAny>, colour: &Bound<'_, PyAny>) -> PyResult<Guard> {
+    fn _guard(
+        slf: &Bound<'_, Self>,
+        function: Bound<'_, PyAny>,
+        colour: &Bound<'_, PyAny>,
+    ) -> PyResult<Guard> {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let wiring = Arc::clone(&slf.get().wiring);
