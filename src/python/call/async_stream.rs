@@ -3,10 +3,8 @@
 //! As with plain generators, a failure before the first item moves on to another attempt, after it nothing
 //! is tried again (A7), and closing early is neutral. Our clocks run only while somebody waits for an item.
 
-use std::sync::Arc;
-
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration};
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -16,9 +14,9 @@ use super::alarm::Alarm;
 use super::call::Call;
 use super::coroutine::awaited;
 use super::guard::Guard;
-use super::resume::{Input, Resumed, resume};
+use super::resume::{Input, Resumed, resume, unmistakable};
 use super::wait::{Look, Nap};
-use crate::base::Time;
+use crate::base::{Time, Verdict};
 use crate::pipeline::Step;
 use crate::policy::timeout::Phase;
 use crate::python::judge;
@@ -28,7 +26,7 @@ use crate::runtime::clock::{self, Busy};
 #[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedAsyncGenerator")]
 #[derive(Debug)]
 pub struct AsyncStream {
-    shared: Arc<Mutex<Shared>>,
+    shared: Mutex<Shared>,
 }
 
 /// What the steps of one stream share; taken out while a step runs.
@@ -55,7 +53,7 @@ enum Request {
 #[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedStep")]
 #[derive(Debug)]
 pub struct StreamStep {
-    shared: Arc<Mutex<Shared>>,
+    stream: Py<AsyncStream>,
     state: Mutex<StepState>,
 }
 
@@ -63,9 +61,21 @@ pub struct StreamStep {
 enum StepState {
     New(Request),
     /// Waiting for the user's iterator: the call, the iterator, what it gave to wait for.
-    Waiting { call: Call, source: Py<PyAny>, inner: Py<PyAny>, begun: bool, since: Time, alarm: Option<Alarm> },
-    Sleeping { call: Call, nap: Nap },
-    Closing { inner: Py<PyAny> },
+    Waiting {
+        call: Call,
+        source: Py<PyAny>,
+        inner: Py<PyAny>,
+        begun: bool,
+        since: Time,
+        alarm: Option<Alarm>,
+    },
+    Sleeping {
+        call: Call,
+        nap: Nap,
+    },
+    Closing {
+        inner: Py<PyAny>,
+    },
     /// A step runs right now, or is over.
     Spent,
 }
@@ -77,14 +87,21 @@ pub fn call<'py>(
     kwargs: Option<Bound<'py, PyDict>>,
 ) -> PyResult<Py<PyAny>> {
     let call = Call::new(guard.clone().unbind(), args.unbind(), kwargs.map(Bound::unbind));
-    let stream = AsyncStream { shared: Arc::new(Mutex::new(Shared::New(call))) };
+    let stream = AsyncStream { shared: Mutex::new(Shared::New(call)) };
     Ok(Py::new(guard.py(), stream)?.into_any())
 }
 
 /// How one step ends: with something to wait for (and the state to wait in), or for good.
 enum Turn {
     Wait(StepState, Py<PyAny>),
-    Over(Shared, PyResult<Py<PyAny>>),
+    Over(Shared, PyResult<Outcome>),
+}
+
+/// What a step that ends well gives.
+enum Outcome {
+    Item(Py<PyAny>),
+    /// The stream is at its end.
+    End,
 }
 
 impl StreamStep {
@@ -96,10 +113,18 @@ impl StreamStep {
                 Ok(on)
             }
             Turn::Over(shared, result) => {
-                *self.shared.lock() = shared;
-                result.and_then(|value| Err(PyStopIteration::new_err((value,))))
+                *self.shared().lock() = shared;
+                Err(match result {
+                    Ok(Outcome::Item(item)) => PyStopIteration::new_err((item,)),
+                    Ok(Outcome::End) => PyStopAsyncIteration::new_err(()),
+                    Err(error) => unmistakable(py, error, "async generator"),
+                })
             }
         }
+    }
+
+    fn shared(&self) -> &Mutex<Shared> {
+        &self.stream.get().shared
     }
 
     fn turn(&self, py: Python<'_>, state: StepState, input: Input<'_>) -> Turn {
@@ -112,7 +137,7 @@ impl StreamStep {
             StepState::Closing { inner } => close_on(py, inner, input),
             StepState::Spent => {
                 // The stream's own state belongs to another step, or to nobody: it is left as it is.
-                let shared = std::mem::replace(&mut *self.shared.lock(), Shared::Busy);
+                let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
                 let text = "cannot reuse already awaited asend()/athrow()/aclose()";
                 Turn::Over(shared, Err(PyRuntimeError::new_err(text)))
             }
@@ -120,7 +145,7 @@ impl StreamStep {
     }
 
     fn begin(&self, py: Python<'_>, request: Request, input: Input<'_>) -> Turn {
-        let shared = std::mem::replace(&mut *self.shared.lock(), Shared::Busy);
+        let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
         if let Input::Throw(error) = input {
             return Turn::Over(shared, Err(error));
         }
@@ -129,11 +154,17 @@ impl StreamStep {
                 let text = "anext(): asynchronous generator is already running";
                 Turn::Over(Shared::Busy, Err(PyRuntimeError::new_err(text)))
             }
-            (Shared::Done | Shared::New(_), Request::Close) => Turn::Over(Shared::Done, Ok(py.None())),
+            (Shared::Done | Shared::New(_), Request::Close) => {
+                Turn::Over(Shared::Done, Ok(Outcome::Item(py.None())))
+            }
             (Shared::Done | Shared::New(_), Request::Throw(error)) => {
                 Turn::Over(Shared::Done, Err(PyErr::from_value(error.into_bound(py))))
             }
-            (Shared::Done, _) => Turn::Over(Shared::Done, Err(PyStopAsyncIteration::new_err(()))),
+            (Shared::Done, _) => Turn::Over(Shared::Done, Ok(Outcome::End)),
+            (Shared::New(call), Request::Send(value)) if !value.is_none(py) => {
+                let text = "can't send non-None value to a just-started async generator";
+                Turn::Over(Shared::New(call), Err(PyTypeError::new_err(text)))
+            }
             (Shared::New(mut call), _) => match call.start(py) {
                 Ok(step) => follow(py, call, step),
                 Err(error) => Turn::Over(Shared::Done, Err(error)),
@@ -207,7 +238,7 @@ fn advance(
                 execution.commit(now);
                 execution.progress(now);
             }
-            Turn::Over(Shared::Open(ask.call, ask.source, true), Ok(item))
+            Turn::Over(Shared::Open(ask.call, ask.source, true), Ok(Outcome::Item(item)))
         }
         Err(error) => over(py, ask.call, Err(error), ours),
     }
@@ -217,7 +248,10 @@ fn advance(
 fn over(py: Python<'_>, mut call: Call, outcome: PyResult<Py<PyAny>>, ours: bool) -> Turn {
     let step = match outcome {
         Err(error) if ours => call.record_as(Err(error), &judge::timed_out()),
-        Err(error) if error.is_instance_of::<PyStopAsyncIteration>(py) => call.record(py, Ok(py.None())),
+        // A stream that ends is good: a rule on values speaks of answers.
+        Err(error) if error.is_instance_of::<PyStopAsyncIteration>(py) => {
+            call.record_as(Ok(py.None()), &Verdict::Ok)
+        }
         outcome => call.record(py, outcome),
     };
     follow(py, call, step)
@@ -245,8 +279,7 @@ fn follow(py: Python<'_>, mut call: Call, mut step: Step) -> Turn {
                 };
             }
             Step::Finish(finish) => {
-                let end = call.finish(py, finish).and_then(|_| Err(PyStopAsyncIteration::new_err(())));
-                return Turn::Over(Shared::Done, end);
+                return Turn::Over(Shared::Done, call.finish(py, finish).map(|_none| Outcome::End));
             }
         };
     }
@@ -272,12 +305,13 @@ fn sleep_on(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn 
 fn close(py: Python<'_>, ask: Ask) -> Turn {
     let Ask { mut call, source, .. } = ask;
     call.abandon();
-    let closing = source.bind(py).getattr_opt(intern!(py, "aclose")).and_then(|aclose| {
-        aclose.map(|aclose| aclose.call0().and_then(|made| awaited(&made))).transpose()
-    });
+    let closing = source
+        .bind(py)
+        .getattr_opt(intern!(py, "aclose"))
+        .and_then(|aclose| aclose.map(|aclose| aclose.call0().and_then(|made| awaited(&made))).transpose());
     match closing {
         Ok(Some(inner)) => close_on(py, inner.unbind(), Input::none(py)),
-        Ok(None) => Turn::Over(Shared::Done, Ok(py.None())),
+        Ok(None) => Turn::Over(Shared::Done, Ok(Outcome::Item(py.None()))),
         Err(error) => Turn::Over(Shared::Done, Err(error)),
     }
 }
@@ -285,14 +319,14 @@ fn close(py: Python<'_>, ask: Ask) -> Turn {
 fn close_on(py: Python<'_>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
     match resume(inner.bind(py), input) {
         Resumed::Yielded(on) => Turn::Wait(StepState::Closing { inner }, on.unbind()),
-        Resumed::Returned(value) => Turn::Over(Shared::Done, Ok(value.unbind())),
+        Resumed::Returned(value) => Turn::Over(Shared::Done, Ok(Outcome::Item(value.unbind()))),
         Resumed::Raised(error) => Turn::Over(Shared::Done, Err(error)),
     }
 }
 
 impl AsyncStream {
-    fn request(&self, request: Request) -> StreamStep {
-        StreamStep { shared: Arc::clone(&self.shared), state: Mutex::new(StepState::New(request)) }
+    fn request(slf: &Bound<'_, Self>, request: Request) -> StreamStep {
+        StreamStep { stream: slf.clone().unbind(), state: Mutex::new(StepState::New(request)) }
     }
 }
 
@@ -302,33 +336,34 @@ impl AsyncStream {
         slf
     }
 
-    fn __anext__(&self) -> StreamStep {
-        self.request(Request::Next)
+    fn __anext__(slf: &Bound<'_, Self>) -> StreamStep {
+        Self::request(slf, Request::Next)
     }
 
     /// Sends a value into the generator, as `agen.asend` does.
-    fn asend(&self, value: Py<PyAny>) -> StreamStep {
-        self.request(Request::Send(value))
+    fn asend(slf: &Bound<'_, Self>, value: Py<PyAny>) -> StreamStep {
+        Self::request(slf, Request::Send(value))
     }
 
     /// Raises an exception inside the generator, as `agen.athrow` does.
     #[pyo3(signature = (typ, val=None, tb=None))]
     fn athrow(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         typ: Bound<'_, PyAny>,
         val: Option<Bound<'_, PyAny>>,
         tb: Option<Bound<'_, PyAny>>,
     ) -> PyResult<StreamStep> {
         match Input::thrown(typ, val, tb)? {
-            Input::Throw(error) => Ok(self.request(Request::Throw(error.into_value(py).into_any()))),
-            Input::Send(value) => Ok(self.request(Request::Send(value.unbind()))),
+            Input::Throw(error) => {
+                Ok(Self::request(slf, Request::Throw(error.into_value(slf.py()).into_any())))
+            }
+            Input::Send(value) => Ok(Self::request(slf, Request::Send(value.unbind()))),
         }
     }
 
     /// Closes the generator: neutral for every policy.
-    fn aclose(&self) -> StreamStep {
-        self.request(Request::Close)
+    fn aclose(slf: &Bound<'_, Self>) -> StreamStep {
+        Self::request(slf, Request::Close)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -387,11 +422,12 @@ impl StreamStep {
         if let Some(alarm) = alarm {
             alarm.disarm(py);
         }
-        *self.shared.lock() = Shared::Done;
+        *self.shared().lock() = Shared::Done;
         inner.bind(py).call_method0(intern!(py, "close")).map(drop)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.stream)?;
         let Some(state) = self.state.try_lock() else { return Ok(()) };
         match &*state {
             StepState::New(Request::Send(value) | Request::Throw(value)) => visit.call(value),

@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 
+use pyo3::exceptions::PyBaseException;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::guard::Guard;
 use crate::base::Verdict;
 use crate::pipeline::Moment;
-use crate::pipeline::{Attempt, Execution, Finish, Step};
-use crate::python::{convert, errors, events};
+use crate::pipeline::{Attempt, Execution, Finish, Step, Tried};
+use crate::python::{convert, errors, events, judge};
 use crate::runtime::dice::ThreadDice;
 use crate::runtime::{clock, dispatch};
 
@@ -43,6 +45,7 @@ impl Call {
     /// Asks for the first step.
     pub fn start(&mut self, py: Python<'_>) -> PyResult<Step> {
         let guard = self.guard.get();
+        guard.keep_beating()?;
         let key = guard.key(py, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
         let plan = guard.plan().clone();
         let (execution, step) = moment(|at| Execution::start(plan, key, None, at));
@@ -53,13 +56,16 @@ impl Call {
     /// Makes the attempt's call; what it gives is the answer, or what will become it.
     pub fn attempt<'py>(&self, py: Python<'py>, attempt: &Attempt) -> PyResult<Bound<'py, PyAny>> {
         let kwargs = self.kwargs.as_ref().map(|k| k.bind(py));
-        self.guard.get().callee().call(py, attempt, self.args.bind(py), kwargs)
+        let guard = self.guard.get();
+        guard.callee().call(py, &guard.plan().source, attempt, self.args.bind(py), kwargs)
     }
 
-    /// Reports what came of an attempt.
+    /// Reports what came of an attempt. What interrupts the user's rules (Ctrl-C) takes its place.
     pub fn record(&mut self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> Step {
-        let verdict = self.guard.get().judge().verdict(py, &outcome);
-        self.record_as(outcome, &verdict)
+        match self.guard.get().judge().verdict(py, &outcome) {
+            Ok(verdict) => self.record_as(outcome, &verdict),
+            Err(interrupt) => self.record_as(Err(interrupt), &Verdict::Ignore),
+        }
     }
 
     /// Reports an outcome whose verdict is known.
@@ -79,14 +85,21 @@ impl Call {
         }
     }
 
-    /// Asks the user's own back-off how long to wait.
+    /// Asks the user's own back-off how long to wait. One that raises, or gives no number of seconds, is
+    /// reported as unraisable and the default law rules: the user's own exception is not replaced.
+    ///
+    /// # Errors
+    /// What interrupted it and is no `Exception`.
     pub fn ask_backoff(&mut self, py: Python<'_>, retry: u32) -> PyResult<Step> {
-        let delay = match self.guard.get().backoff() {
-            Some(backoff) => convert::span("backoff", &backoff.bind(py).call1((retry,))?)?,
-            None => std::time::Duration::ZERO,
+        let answer = match self.guard.get().backoff().map(|backoff| backoff.bind(py)) {
+            Some(backoff) => {
+                let asked = backoff.call1((retry,)).and_then(|told| convert::span("backoff", &told));
+                asked.map(Some).or_else(|broken| judge::report(broken, backoff).map(|()| None))?
+            }
+            None => None,
         };
         Ok(match &mut self.execution {
-            Some(execution) => moment(|at| execution.answer_backoff(delay, at)),
+            Some(execution) => moment(|at| execution.answer_backoff(answer, at)),
             None => Step::Finish(Finish::Raise),
         })
     }
@@ -137,6 +150,8 @@ impl Drop for Call {
 
 /// The attribute that `holdfast.history` reads.
 const HISTORY: &str = "__holdfast_history__";
+/// What our notes begin with.
+const NOTE: &str = "holdfast: ";
 
 /// Tells, on the exception itself, which attempts were made. An exception that takes no note is left alone.
 fn annotate(py: Python<'_>, error: &PyErr, execution: &Execution) {
@@ -145,26 +160,36 @@ fn annotate(py: Python<'_>, error: &PyErr, execution: &Execution) {
         return;
     }
     let value = error.value(py);
-    if value.hasattr(HISTORY).unwrap_or(true) {
-        return;
-    }
-    let mut note = format!("holdfast: {} attempt(s):", history.len());
-    let rows = PyList::empty(py);
-    for tried in history {
-        let node = tried.node.as_deref();
-        let took = tried.took.as_secs_f64();
-        // Writing to a String cannot fail.
-        let _infallible =
-            write!(note, " #{} {} {} after {took:.3} s;", tried.number, node.unwrap_or(""), tried.kind.as_str());
-        if rows.append((tried.number, node, tried.kind.as_str(), took)).is_err() {
-            return;
-        }
-    }
-    let told = value.setattr(HISTORY, rows).and_then(|()| {
-        value.call_method1("add_note", (note.trim_end_matches(';'),)).map(drop)
-    });
-    if let Err(refused) = told {
+    if let Err(refused) = tell(value, history) {
         // Slots without a dict, or a setter that objects: the user's exception is worth more than our note.
         refused.write_unraisable(py, Some(value));
     }
+}
+
+/// Writes the history and its note. There is one of each, the outermost call's: an exception may be raised
+/// again and again, by guards around guards or because the callee keeps a single instance of it.
+fn tell(value: &Bound<'_, PyBaseException>, history: &[Tried]) -> PyResult<()> {
+    let py = value.py();
+    let plural = if history.len() == 1 { "" } else { "s" };
+    let mut note = format!("{NOTE}{} attempt{plural}:", history.len());
+    let rows = PyList::empty(py);
+    for tried in history {
+        let (node, kind, took) = (tried.node.as_deref(), tried.kind.as_str(), tried.took.as_secs_f64());
+        let on = node.map_or_else(String::new, |node| format!(" {node}:"));
+        // Writing to a String cannot fail.
+        let _infallible = write!(note, " #{}{on} {kind} after {took:.3} s;", tried.number);
+        rows.append((tried.number, node, kind, took))?;
+    }
+    value.setattr(HISTORY, rows)?;
+    let kept = PyList::empty(py);
+    if let Some(notes) = value.getattr_opt(intern!(py, "__notes__"))? {
+        for old in notes.try_iter()? {
+            let old = old?;
+            if !old.cast::<PyString>().is_ok_and(|text| text.to_string_lossy().starts_with(NOTE)) {
+                kept.append(old)?;
+            }
+        }
+    }
+    kept.append(note.trim_end_matches(';'))?;
+    value.setattr(intern!(py, "__notes__"), kept)
 }

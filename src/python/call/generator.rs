@@ -5,15 +5,16 @@
 //! early, or dropping it, is neutral.
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyStopIteration, PyValueError};
+use pyo3::exceptions::{PyStopIteration, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::call::Call;
 use super::guard::Guard;
-use super::resume::{Input, Resumed, resume};
+use super::resume::{Input, Resumed, resume, unmistakable};
 use super::wait;
+use crate::base::Verdict;
 use crate::pipeline::Step;
 use crate::runtime::clock::{self, Busy};
 
@@ -30,6 +31,14 @@ enum State {
     New(Call),
     Running(Call, Py<PyAny>),
     Done,
+}
+
+type Turn = (State, PyResult<Progress>);
+
+/// How one step ends well.
+enum Progress {
+    Item(Py<PyAny>),
+    End(Py<PyAny>),
 }
 
 /// Makes the guarded generator; nothing runs before its first step.
@@ -49,41 +58,33 @@ impl Stream {
         let state = taken.ok_or_else(|| PyValueError::new_err("generator already executing"))?;
         let (state, result) = advance(py, state, input);
         *self.state.lock() = Some(state);
-        result
+        match result {
+            Ok(Progress::Item(item)) => Ok(item),
+            Ok(Progress::End(value)) => Err(PyStopIteration::new_err((value,))),
+            Err(error) => Err(unmistakable(py, error, "generator")),
+        }
     }
 }
 
 /// One step: to the next item, or to the end.
-fn advance(py: Python<'_>, state: State, input: Input<'_>) -> (State, PyResult<Py<PyAny>>) {
-    match state {
-        State::Done => (State::Done, Err(ended(input))),
-        State::New(mut call) => {
-            if let Input::Throw(error) = input {
-                return (State::Done, Err(error));
-            }
-            match call.start(py) {
-                Ok(step) => follow(py, call, step),
-                Err(error) => (State::Done, Err(error)),
-            }
+fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
+    match (state, input) {
+        (State::Done | State::New(_), Input::Throw(error)) => (State::Done, Err(error)),
+        (State::Done, Input::Send(_)) => (State::Done, Ok(Progress::End(py.None()))),
+        (State::New(call), Input::Send(value)) if !value.is_none() => {
+            let text = "can't send non-None value to a just-started generator";
+            (State::New(call), Err(PyTypeError::new_err(text)))
         }
-        State::Running(call, inner) => turn(py, call, inner, input),
-    }
-}
-
-fn ended(input: Input<'_>) -> PyErr {
-    match input {
-        Input::Throw(error) => error,
-        Input::Send(_) => PyStopIteration::new_err(()),
+        (State::New(mut call), Input::Send(_)) => match call.start(py) {
+            Ok(step) => follow(py, call, step),
+            Err(error) => (State::Done, Err(error)),
+        },
+        (State::Running(call, inner), input) => turn(py, call, inner, input),
     }
 }
 
 /// Resumes the user's iterator once.
-fn turn(
-    py: Python<'_>,
-    mut call: Call,
-    inner: Py<PyAny>,
-    input: Input<'_>,
-) -> (State, PyResult<Py<PyAny>>) {
+fn turn(py: Python<'_>, mut call: Call, inner: Py<PyAny>, input: Input<'_>) -> Turn {
     match resume(inner.bind(py), input) {
         Resumed::Yielded(item) => {
             if let Some(execution) = call.execution() {
@@ -91,10 +92,11 @@ fn turn(
                 execution.commit(now);
                 execution.progress(now);
             }
-            (State::Running(call, inner), Ok(item.unbind()))
+            (State::Running(call, inner), Ok(Progress::Item(item.unbind())))
         }
+        // A stream that ends is good whatever it returns: a rule on values speaks of answers.
         Resumed::Returned(value) => {
-            let step = call.record(py, Ok(value.unbind()));
+            let step = call.record_as(Ok(value.unbind()), &Verdict::Ok);
             follow(py, call, step)
         }
         Resumed::Raised(error) => {
@@ -105,18 +107,16 @@ fn turn(
 }
 
 /// Does what the machine says until an item or the end comes of it.
-fn follow(py: Python<'_>, mut call: Call, mut step: Step) -> (State, PyResult<Py<PyAny>>) {
+fn follow(py: Python<'_>, mut call: Call, mut step: Step) -> Turn {
     let mut busy = Busy::idle();
     loop {
         step = match step {
-            Step::Attempt(attempt) => {
-                match call.attempt(py, &attempt).and_then(|answer| answer.try_iter()) {
-                    Ok(inner) => {
-                        return turn(py, call, inner.into_any().unbind(), Input::none(py));
-                    }
-                    Err(error) => call.record(py, Err(error)),
+            Step::Attempt(attempt) => match call.attempt(py, &attempt).and_then(|answer| answer.try_iter()) {
+                Ok(inner) => {
+                    return turn(py, call, inner.into_any().unbind(), Input::none(py));
                 }
-            }
+                Err(error) => call.record(py, Err(error)),
+            },
             Step::AskBackoff { retry } => match call.ask_backoff(py, retry) {
                 Ok(step) => step,
                 Err(error) => return (State::Done, Err(error)),
@@ -129,8 +129,7 @@ fn follow(py: Python<'_>, mut call: Call, mut step: Step) -> (State, PyResult<Py
                 call.wake()
             }
             Step::Finish(finish) => {
-                let result = call.finish(py, finish).and_then(|v| Err(PyStopIteration::new_err((v,))));
-                return (State::Done, result);
+                return (State::Done, call.finish(py, finish).map(Progress::End));
             }
         };
     }

@@ -11,6 +11,7 @@ use crate::pipeline::{Exhausted, Plan, Target};
 use crate::policy::timeout::TimeoutConfig;
 use crate::python::call::{Callee, Colour, Guard, Wiring};
 use crate::python::convert::{choice, refuse};
+use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 
 /// The policies a plan is compiled from, beside whom it asks.
@@ -30,6 +31,8 @@ pub struct Parts<'py> {
     pub exhausted: Exhausted,
     /// The key function of a keyed breaker.
     pub key: Option<Py<PyAny>>,
+    /// A manager's heartbeat.
+    pub pulse: Option<Arc<Pulse>>,
 }
 
 impl Parts<'_> {
@@ -49,7 +52,7 @@ impl Parts<'_> {
             exhausted: self.exhausted,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
-        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key })
+        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key, pulse: self.pulse })
     }
 }
 
@@ -75,10 +78,7 @@ impl Pipeline {
         name: &str,
     ) -> PyResult<Self> {
         let py = classify.py();
-        let kept = (
-            retry.as_ref().map(|r| r.clone().unbind()),
-            timeout.as_ref().map(|t| t.clone().unbind()),
-        );
+        let kept = (retry.as_ref().map(|r| r.clone().unbind()), timeout.as_ref().map(|t| t.clone().unbind()));
         let parts = Parts {
             source: Source::new(name),
             retry,
@@ -87,6 +87,7 @@ impl Pipeline {
             target: breaker.as_ref().map_or(Target::Bare, |breaker| breaker.get().target()),
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
+            pulse: None,
         };
         let wiring = Arc::new(parts.wire()?);
         Ok(Self { wiring, retry: kept.0, timeout: kept.1, breaker: breaker.map(Bound::unbind) })
@@ -129,7 +130,11 @@ impl Pipeline {
     }
 
     /// The guarded form of `function`, which is of this colour.
-    fn _guard(slf: &Bound<'_, Self>, function: Bound<'_, PyAny>, colour: &Bound<'_, PyAny>) -> PyResult<Guard> {
+    fn _guard(
+        slf: &Bound<'_, Self>,
+        function: Bound<'_, PyAny>,
+        colour: &Bound<'_, PyAny>,
+    ) -> PyResult<Guard> {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let wiring = Arc::clone(&slf.get().wiring);
