@@ -44,6 +44,7 @@ from holdfast._policies import (
     linear,
     resilient,
 )
+from holdfast._scope import current_attempt, deadline
 from holdfast._pool import FailoverManager, Heartbeat, HttpProbe, ManagerMetrics, Node, NodeView
 
 __all__ = [
@@ -81,6 +82,8 @@ __all__ = [
     "breakers",
     "classify",
     "constant",
+    "current_attempt",
+    "deadline",
     "decorrelated",
     "exponential",
     "history",

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from holdfast import _classify, _native, _wrap
-from holdfast._exceptions import refuse
+from holdfast._exceptions import Truncated, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, AsyncIterator
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from typing import Literal, ParamSpec
 
     from holdfast._events import Event
+    from holdfast._exceptions import StreamInterrupted
 
     P = ParamSpec("P")
     Seconds = float | int | timedelta
     Classifier = Callable[[BaseException], Any] | tuple[Any, ...] | list[Any]
     Key = Callable[[tuple[Any, ...], dict[str, Any]], str]
+    Resume = Callable[[StreamInterrupted], tuple[tuple[Any, ...], dict[str, Any]] | None]
 
 T = TypeVar("T")
 
@@ -391,6 +393,10 @@ class Pipeline(_Guarding, _native.Pipeline):
         timeout: A :class:`Timeout`, or its total in seconds.
         classify: ``exc -> Verdict`` (or ``"ok"``, ``"fail"``, ``"throttled"``, ``"ignore"``; ``None`` for the rules
             that would have applied anyway).
+        validate: ``answer -> object``: raises, or returns ``False``, if a complete answer must not be believed; it then
+            counts as a failure (:class:`Truncated`). Not asked about a plain generator's items.
+        resume: ``StreamInterrupted -> (args, kwargs) | None``: how to go on after a stream broke that had been handed
+            out in part: the arguments of the next attempt, whose items follow. ``None``: the error is raised.
         name: A label for its events.
 
     Raises:
@@ -405,10 +411,14 @@ class Pipeline(_Guarding, _native.Pipeline):
         retry: Retry | int | None = None,
         breaker: CircuitBreaker | int | None = None,
         timeout: Timeout | Seconds | None = None,
+        validate: Callable[[Any], object] | None = None,
         classify: Classifier | None = None,
+        resume: Resume | None = None,
         name: str | None = None,
+        _governor: Callable[[], Any] | None = None,
     ) -> Pipeline:
         retry = as_retry(retry)
+        validate, resume = checked_answers(validate, resume)
         breaker = as_breaker(breaker)
         return super().__new__(
             cls,
@@ -416,6 +426,7 @@ class Pipeline(_Guarding, _native.Pipeline):
             breaker=breaker,
             timeout=as_timeout(timeout),
             classify=compose(classify, breaker.classify if breaker is not None else None, retry),
+            answers=(validate, _governor, resume),
             name=_label(name, "pipeline"),
         )
 
@@ -448,11 +459,40 @@ def resilient(
     retry: Retry | int | None = None,
     breaker: CircuitBreaker | int | None = None,
     timeout: Timeout | Seconds | None = None,
+    validate: Callable[[Any], object] | None = None,
     classify: Classifier | None = None,
+    resume: Resume | None = None,
     name: str | None = None,
 ) -> Pipeline:
     """A decorator made of ``Pipeline(...)`` with the same fields."""
-    return Pipeline(retry=retry, breaker=breaker, timeout=timeout, classify=classify, name=name)
+    return Pipeline(
+        retry=retry,
+        breaker=breaker,
+        timeout=timeout,
+        validate=validate,
+        classify=classify,
+        resume=resume,
+        name=name,
+    )
+
+
+def checked_answers(
+    validate: Callable[[Any], object] | None, resume: Resume | None
+) -> tuple[Callable[[Any], None] | None, Resume | None]:
+    """Both must be callable; a validator that returns ``False`` raises."""
+    if resume is not None and not callable(resume):
+        raise refuse("resume", "be callable: resume(interrupted) -> (args, kwargs) or None", resume)
+    if validate is None:
+        return None, resume
+    if not callable(validate):
+        raise refuse("validate", "be callable: it is given the answer", validate)
+    asked = validate
+
+    def check(answer: Any) -> None:
+        if asked(answer) is False:
+            raise Truncated("The answer was refused by validate.", received=answer)
+
+    return check, resume
 
 
 def as_retry(value: Retry | int | None) -> Retry | None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast import _native, _wrap
 from holdfast._exceptions import refuse
-from holdfast._policies import DEFAULT, CircuitBreaker, _Default, _label, as_breaker, as_retry, as_timeout, compose
+from holdfast._policies import DEFAULT, CircuitBreaker, _Default, _label, as_breaker, as_retry, as_timeout, checked_answers, compose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
     from typing import Literal, Self
 
     from holdfast._events import Event
-    from holdfast._policies import Classifier, Retry, Seconds, Timeout
+    from holdfast._policies import Classifier, Resume, Retry, Seconds, Timeout
 
 ManagerMetrics = _native.ManagerMetrics
 NodeView = _native.NodeView
@@ -210,7 +210,9 @@ class FailoverManager(_native.FailoverManager):
         breaker: The template of the nodes' breakers; ``None`` for none.
         retry: A :class:`Retry` (its attempts are counted over all nodes), or ``None``: each ready node is tried once.
         timeout: A :class:`Timeout`, or the total in seconds.
+        validate: As in :class:`Pipeline`.
         classify: ``exc -> Verdict``.
+        resume: As in :class:`Pipeline`.
         exhausted: What to do when no node is ready: ``"wait"`` for the earliest within the deadline (without a
             deadline refuse at once), ``"fail_fast"``, or ``"try_anyway"``.
         threads: Let ``acall`` run sync targets in a thread, and ``call`` run async ones in a loop of their own.
@@ -231,9 +233,12 @@ class FailoverManager(_native.FailoverManager):
         breaker: CircuitBreaker | int | _Default | None = DEFAULT,
         retry: Retry | int | None = None,
         timeout: Timeout | Seconds | None = None,
+        validate: Callable[[Any], object] | None = None,
         classify: Classifier | None = None,
+        resume: Resume | None = None,
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
         threads: bool = False,
+        _governor: Callable[[], Any] | None = None,
     ) -> Self:
         label = _label(name, "failover")
         listed = _checked(nodes)
@@ -243,6 +248,7 @@ class FailoverManager(_native.FailoverManager):
             raise refuse("heartbeat", "be a Heartbeat or None", heartbeat)
         template = CircuitBreaker(label) if isinstance(breaker, _Default) else as_breaker(breaker)
         retry = as_retry(retry)
+        validate, resume = checked_answers(validate, resume)
         beat = None
         if heartbeat is not None:
             beat = (
@@ -261,6 +267,7 @@ class FailoverManager(_native.FailoverManager):
             retry=retry,
             timeout=as_timeout(timeout),
             classify=compose(classify, template.classify if template is not None else None, retry),
+            answers=(validate, _governor, resume),
             exhausted=exhausted,
         )
         self._threads = threads

@@ -113,6 +113,11 @@ impl Execution {
         }
     }
 
+    /// The user knows how to go on after what has been handed out: further attempts are allowed again.
+    pub const fn uncommit(&mut self) {
+        self.committed = false;
+    }
+
     /// The stream gave a sign of life: a probe's lease is renewed (B4).
     pub fn progress(&mut self, now: Time) {
         self.with_permit(|breaker, permit| breaker.renew(permit, now));

@@ -41,7 +41,8 @@ impl Judge {
         }
     }
 
-    fn of_error(&self, py: Python<'_>, error: &PyErr) -> PyResult<Verdict> {
+    /// The verdict on an exception; errors as in [`Judge::verdict`].
+    pub fn of_error(&self, py: Python<'_>, error: &PyErr) -> PyResult<Verdict> {
         let exception = error.value(py);
         if !exception.is_instance_of::<PyException>() {
             return Ok(Verdict::Ignore);

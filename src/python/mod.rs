@@ -54,7 +54,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<call::Stream>()?;
     module.add_class::<call::AsyncStream>()?;
     module.add_class::<call::StreamStep>()?;
+    module.add_class::<call::Scope>()?;
 
+    module.add_function(wrap_pyfunction!(call::deadline_scope, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;
     module.add_function(wrap_pyfunction!(events::set_interest, module)?)?;
     module.add_function(wrap_pyfunction!(events::take_events, module)?)?;

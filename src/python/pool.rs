@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::heartbeat::{self, Asked, Pulse};
-use super::policies::{CircuitBreaker, Parts, Retry, Timeout};
+use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
 use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
@@ -50,18 +50,29 @@ fn describe<'py>(row: &Bound<'py, PyAny>) -> PyResult<Described<'py>> {
     config.tier = count("tier", &row.get_item(3)?, 0)?;
     let mut callables = row.get_item(4)?.cast_into::<PyList>()?.into_iter();
     let mut next = || callables.next().filter(|c| !c.is_none()).map(Bound::unbind);
-    let targets =
-        NodeTargets { node: row.get_item(0)?.unbind(), callables: [next(), next(), next(), next()] };
+    let targets = NodeTargets {
+        node: row.get_item(0)?.unbind(),
+        callables: [next(), next(), next(), next()],
+    };
     let how = row.get_item(5)?;
-    let (asked, probe) =
-        if how.is_none() { (None, None) } else { (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?)) };
+    let (asked, probe) = if how.is_none() {
+        (None, None)
+    } else {
+        (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?))
+    };
     config.heartbeat = asked.is_some();
     config.validate().map_err(|error| config_error(row.py(), &error))?;
     Ok(Described { config, targets, asked, probe })
 }
 
 impl FailoverManager {
-    fn adopt(&self, py: Python<'_>, id: NodeId, targets: NodeTargets, asked: Option<Asked>) -> PyResult<()> {
+    fn adopt(
+        &self,
+        py: Python<'_>,
+        id: NodeId,
+        targets: NodeTargets,
+        asked: Option<Asked>,
+    ) -> PyResult<()> {
         if let Some(asked) = asked {
             self.pulse.probes.set(id, Arc::new(asked.into_probe(py)?));
         }
@@ -78,7 +89,7 @@ impl FailoverManager {
 #[pymethods]
 impl FailoverManager {
     #[new]
-    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, exhausted))]
+    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -88,6 +99,7 @@ impl FailoverManager {
         retry: Option<Bound<'_, Retry>>,
         timeout: Option<Bound<'_, Timeout>>,
         classify: Bound<'_, PyAny>,
+        answers: Answers,
         exhausted: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let py = classify.py();
@@ -105,13 +117,9 @@ impl FailoverManager {
             timeout,
             classify,
             target: Target::Roster(Arc::clone(&roster)),
-            exhausted: choice(
-                "exhausted",
-                exhausted,
-                "'fail_fast', 'wait', 'try_anyway'",
-                Exhausted::from_name,
-            )?,
+            exhausted: choice("exhausted", exhausted, "'fail_fast', 'wait', 'try_anyway'", Exhausted::from_name)?,
             key: None,
+            answers,
             pulse: Some(Arc::clone(&pulse)),
         };
         let probe = described.iter().find_map(|node| node.probe.clone()).map(Bound::unbind);

@@ -92,8 +92,8 @@ def _with(
 def narrow(base: Judge, retry_on: RetryOn | None) -> Judge:
     """`base`, retrying only what `retry_on` allows.
 
-    What it does not allow is neither retried nor failed over, and counts as it did. It only narrows:
-    to retry more than `base` does, give a classifier.
+    What it does not allow is neither retried nor failed over, and counts as it did. It only
+    narrows: to retry more than `base` does, give a classifier.
 
     Args:
         base: The classifier that decides everything else.

@@ -1,8 +1,8 @@
 """How long the callee asked us to wait, in whatever form it said so.
 
-The forms, the surest first: `retry-after-ms`; `retry-after` (a number, fractions included, or an HTTP
-date); `x-amz-retry-after` (milliseconds); Google's RetryInfo; a `retry_after` attribute; "try again in
-1.2s"; and the reset headers, but only those of a dimension of which nothing remains.
+The forms, the surest first: `retry-after-ms`; `retry-after` (a number, fractions included, or an
+HTTP date); `x-amz-retry-after` (milliseconds); Google's RetryInfo; a `retry_after` attribute; "try
+again in 1.2s"; and the reset headers, but only those of a dimension of which nothing remains.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _from_text(text: str) -> float | None:
 
 
 def _resets(headers: dict[str, str], now: float | None) -> Iterator[float]:
-    """When each used-up dimension is full again. The others' resets say nothing about this refusal."""
+    """When each used-up dimension is full again; the others say nothing about this refusal."""
     for name, value in headers.items():
         if "remaining" not in name or _number(value) != 0:
             continue

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def squeezed(code: str) -> str:
-    """One spelling for `rate_limit_error`, `RateLimitError`, `ThrottlingException`, `throttling`."""
+    """One spelling for `rate_limit_error` and `RateLimitError`, `ThrottlingException`, …"""
     bare = code.lower().replace("_", "").replace("-", "").replace(" ", "")
     return bare.removesuffix("exception")
 

@@ -13,13 +13,13 @@ use pyo3::types::{PyDict, PyTuple};
 use super::alarm::Alarm;
 use super::call::Call;
 use super::coroutine::awaited;
+use super::flow::Flow;
 use super::guard::Guard;
 use super::resume::{Input, Resumed, resume, unmistakable};
 use super::wait::{Look, Nap};
-use crate::base::{Time, Verdict};
-use crate::pipeline::Step;
+use crate::base::Time;
+use crate::pipeline::{Attempt, Step};
 use crate::policy::timeout::Phase;
-use crate::python::judge;
 use crate::runtime::clock::{self, Busy};
 
 /// A guarded async generator.
@@ -33,11 +33,24 @@ pub struct AsyncStream {
 #[derive(Debug)]
 enum Shared {
     New(Call),
-    /// The user's async iterator, and whether an item has been handed out.
-    Open(Call, Py<PyAny>, bool),
+    Open(Run),
+    /// The answer was whole: what had been held back is handed out.
+    Ending(Flow, Option<PyErr>),
     /// A step is under way.
     Busy,
     Done,
+}
+
+/// An attempt under way.
+#[derive(Debug)]
+struct Run {
+    call: Call,
+    source: Py<PyAny>,
+    flow: Flow,
+    /// Has anything been handed out?
+    begun: bool,
+    /// Since when this step waits for the user's iterator.
+    since: Time,
 }
 
 /// What is asked of the user's iterator.
@@ -60,22 +73,10 @@ pub struct StreamStep {
 #[derive(Debug)]
 enum StepState {
     New(Request),
-    /// Waiting for the user's iterator: the call, the iterator, what it gave to wait for.
-    Waiting {
-        call: Call,
-        source: Py<PyAny>,
-        inner: Py<PyAny>,
-        begun: bool,
-        since: Time,
-        alarm: Option<Alarm>,
-    },
-    Sleeping {
-        call: Call,
-        nap: Nap,
-    },
-    Closing {
-        inner: Py<PyAny>,
-    },
+    /// Waiting for what the user's iterator gave to wait for.
+    Waiting { run: Run, inner: Py<PyAny>, alarm: Option<Alarm> },
+    Sleeping { call: Call, nap: Nap },
+    Closing { inner: Py<PyAny> },
     /// A step runs right now, or is over.
     Spent,
 }
@@ -104,6 +105,14 @@ enum Outcome {
     End,
 }
 
+/// What is to be done next.
+enum Todo<'py> {
+    Follow(Call, Step, Busy),
+    Ask(Run, Request),
+    Resume(Run, Py<PyAny>, Option<Alarm>, Input<'py>),
+    Return(Turn),
+}
+
 impl StreamStep {
     fn step(&self, py: Python<'_>, input: Input<'_>) -> PyResult<Py<PyAny>> {
         let state = std::mem::replace(&mut *self.state.lock(), StepState::Spent);
@@ -128,199 +137,260 @@ impl StreamStep {
     }
 
     fn turn(&self, py: Python<'_>, state: StepState, input: Input<'_>) -> Turn {
-        match state {
+        let mut todo = match state {
             StepState::New(request) => self.begin(py, request, input),
-            StepState::Waiting { call, source, inner, begun, since, alarm } => {
-                advance(py, Ask { call, source, begun }, inner, since, alarm, input)
-            }
+            StepState::Waiting { run, inner, alarm } => Todo::Resume(run, inner, alarm, input),
             StepState::Sleeping { call, nap } => sleep_on(py, call, nap, input),
             StepState::Closing { inner } => close_on(py, inner, input),
             StepState::Spent => {
                 // The stream's own state belongs to another step, or to nobody: it is left as it is.
                 let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
                 let text = "cannot reuse already awaited asend()/athrow()/aclose()";
-                Turn::Over(shared, Err(PyRuntimeError::new_err(text)))
+                return Turn::Over(shared, Err(PyRuntimeError::new_err(text)));
             }
+        };
+        loop {
+            todo = match todo {
+                Todo::Follow(call, step, busy) => follow(py, call, step, busy),
+                Todo::Ask(run, request) => ask(py, run, request),
+                Todo::Resume(run, inner, alarm, input) => advance(py, run, inner, alarm, input),
+                Todo::Return(turn) => return turn,
+            };
         }
     }
 
-    fn begin(&self, py: Python<'_>, request: Request, input: Input<'_>) -> Turn {
+    fn begin<'py>(&self, py: Python<'py>, request: Request, input: Input<'py>) -> Todo<'py> {
         let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
+        let over = |shared, result| Todo::Return(Turn::Over(shared, result));
         if let Input::Throw(error) = input {
-            return Turn::Over(shared, Err(error));
+            return over(shared, Err(error));
         }
         match (shared, request) {
             (Shared::Busy, _) => {
                 let text = "anext(): asynchronous generator is already running";
-                Turn::Over(Shared::Busy, Err(PyRuntimeError::new_err(text)))
+                over(Shared::Busy, Err(PyRuntimeError::new_err(text)))
             }
-            (Shared::Done | Shared::New(_), Request::Close) => {
-                Turn::Over(Shared::Done, Ok(Outcome::Item(py.None())))
+            (Shared::Done | Shared::New(_) | Shared::Ending(..), Request::Close) => {
+                over(Shared::Done, Ok(Outcome::Item(py.None())))
             }
-            (Shared::Done | Shared::New(_), Request::Throw(error)) => {
-                Turn::Over(Shared::Done, Err(PyErr::from_value(error.into_bound(py))))
+            (Shared::Done | Shared::New(_) | Shared::Ending(..), Request::Throw(error)) => {
+                over(Shared::Done, Err(PyErr::from_value(error.into_bound(py))))
             }
-            (Shared::Done, _) => Turn::Over(Shared::Done, Ok(Outcome::End)),
+            (Shared::Done, _) => over(Shared::Done, Ok(Outcome::End)),
             (Shared::New(call), Request::Send(value)) if !value.is_none(py) => {
                 let text = "can't send non-None value to a just-started async generator";
-                Turn::Over(Shared::New(call), Err(PyTypeError::new_err(text)))
+                over(Shared::New(call), Err(PyTypeError::new_err(text)))
             }
+            (Shared::Ending(flow, end), _) => Todo::Return(ending(flow, end)),
             (Shared::New(mut call), _) => match call.start(py) {
-                Ok(step) => follow(py, call, step),
-                Err(error) => Turn::Over(Shared::Done, Err(error)),
+                Ok(step) => Todo::Follow(call, step, Busy::idle()),
+                Err(error) => over(Shared::Done, Err(error)),
             },
-            (Shared::Open(call, source, begun), request) => ask(py, Ask { call, source, begun }, request),
+            (Shared::Open(mut run), request) => {
+                run.since = clock::now();
+                match (&request, run.flow.next()) {
+                    (Request::Next | Request::Send(_), Some(item)) => {
+                        over(Shared::Open(run), Ok(Outcome::Item(item)))
+                    }
+                    _ => Todo::Ask(run, request),
+                }
+            }
         }
     }
 }
 
-/// A call, the iterator it asks, and whether an item has been handed out.
-struct Ask {
-    call: Call,
-    source: Py<PyAny>,
-    begun: bool,
+/// Hands out what is left, then ends.
+fn ending(mut flow: Flow, end: Option<PyErr>) -> Turn {
+    match flow.next() {
+        Some(item) => Turn::Over(Shared::Ending(flow, end), Ok(Outcome::Item(item))),
+        None => Turn::Over(Shared::Done, end.map_or(Ok(Outcome::End), Err)),
+    }
 }
 
 /// Asks the user's iterator for its next step.
-fn ask(py: Python<'_>, ask: Ask, request: Request) -> Turn {
-    let source = ask.source.bind(py);
-    let made = match request {
-        Request::Next => source.call_method0(intern!(py, "__anext__")),
-        Request::Send(value) => source.call_method1(intern!(py, "asend"), (value,)),
-        Request::Throw(error) => source.call_method1(intern!(py, "athrow"), (error,)),
-        Request::Close => return close(py, ask),
-    };
-    match made.and_then(|made| awaited(&made)) {
-        Ok(inner) => advance(py, ask, inner.unbind(), clock::now(), None, Input::none(py)),
-        Err(error) => over(py, ask.call, Err(error), false),
+fn ask(py: Python<'_>, run: Run, request: Request) -> Todo<'_> {
+    let made = run.call.within(py, || {
+        let source = run.source.bind(py);
+        match &request {
+            Request::Next => source.call_method0(intern!(py, "__anext__")),
+            Request::Send(value) => source.call_method1(intern!(py, "asend"), (value,)),
+            Request::Throw(error) => source.call_method1(intern!(py, "athrow"), (error,)),
+            Request::Close => Ok(py.None().into_bound(py)),
+        }
+    });
+    if matches!(request, Request::Close) {
+        return close(py, run);
+    }
+    match made.flatten().and_then(|made| awaited(&made)) {
+        Ok(inner) => Todo::Resume(run, inner.unbind(), None, Input::none(py)),
+        Err(error) => over(py, run, error, false, Busy::idle()),
     }
 }
 
 /// Resumes what the user's iterator gave to wait for.
-fn advance(
-    py: Python<'_>,
-    mut ask: Ask,
+fn advance<'py>(
+    py: Python<'py>,
+    run: Run,
     inner: Py<PyAny>,
-    since: Time,
     alarm: Option<Alarm>,
-    input: Input<'_>,
-) -> Turn {
-    let outcome = match resume(inner.bind(py), input) {
-        Resumed::Yielded(on) => {
-            let phase = if ask.begun { Phase::NextItem } else { Phase::FirstItem };
-            let armed = match alarm {
-                Some(alarm) => Ok(Some(alarm)),
-                None => {
-                    let expiry = ask.call.execution().and_then(|e| e.binding(phase, since));
-                    expiry.map(|expiry| Alarm::arm(py, expiry)).transpose()
-                }
-            };
-            let Ask { call, source, begun } = ask;
-            return match armed {
-                Ok(alarm) => {
-                    let state = StepState::Waiting { call, source, inner, begun, since, alarm };
-                    Turn::Wait(state, on.unbind())
-                }
-                Err(no_loop) => Turn::Over(Shared::Done, Err(no_loop)),
-            };
-        }
+    input: Input<'py>,
+) -> Todo<'py> {
+    let resumed = run.call.within(py, || resume(inner.bind(py), input));
+    let outcome = match resumed.unwrap_or_else(Resumed::Raised) {
+        Resumed::Yielded(on) => return suspend(py, run, inner, alarm, on.unbind()),
         Resumed::Returned(value) => Ok(value.unbind()),
         Resumed::Raised(error) => Err(error),
     };
-    let ((outcome, ours), _busy) = match alarm {
+    let ((outcome, ours), busy) = match alarm {
         Some(alarm) => alarm.resolve(py, outcome),
         None => ((outcome, false), Busy::idle()),
     };
     match outcome {
-        Ok(item) => {
-            if let Some(execution) = ask.call.execution() {
-                let now = clock::now();
-                execution.commit(now);
-                execution.progress(now);
-            }
-            Turn::Over(Shared::Open(ask.call, ask.source, true), Ok(Outcome::Item(item)))
+        Ok(item) => yielded(py, run, item, busy),
+        Err(error) => over(py, run, error, ours, busy),
+    }
+}
+
+/// The user's iterator waits: from its first wait on, our clock runs.
+fn suspend(
+    py: Python<'_>,
+    mut run: Run,
+    inner: Py<PyAny>,
+    alarm: Option<Alarm>,
+    on: Py<PyAny>,
+) -> Todo<'_> {
+    let armed = match alarm {
+        Some(alarm) => Ok(Some(alarm)),
+        None => {
+            let phase = if run.begun { Phase::NextItem } else { Phase::FirstItem };
+            let since = run.since;
+            let expiry = run.call.execution().and_then(|execution| execution.binding(phase, since));
+            expiry.map(|expiry| Alarm::arm(py, expiry)).transpose()
         }
-        Err(error) => over(py, ask.call, Err(error), ours),
+    };
+    Todo::Return(match armed {
+        Ok(alarm) => Turn::Wait(StepState::Waiting { run, inner, alarm }, on),
+        Err(no_loop) => Turn::Over(Shared::Done, Err(no_loop)),
+    })
+}
+
+fn yielded(py: Python<'_>, mut run: Run, item: Py<PyAny>, busy: Busy) -> Todo<'_> {
+    match run.flow.item(py, item) {
+        Ok(Some(item)) => {
+            run.call.handed();
+            run.begun = true;
+            Todo::Return(Turn::Over(Shared::Open(run), Ok(Outcome::Item(item))))
+        }
+        Ok(None) => Todo::Ask(run, Request::Next),
+        // The governor refuses the answer. The source is dropped, and with it closed.
+        Err(error) => over(py, run, error, false, busy),
     }
 }
 
 /// The user's iterator has ended: well, or with an error.
-fn over(py: Python<'_>, mut call: Call, outcome: PyResult<Py<PyAny>>, ours: bool) -> Turn {
-    let step = match outcome {
-        Err(error) if ours => call.record_as(Err(error), &judge::timed_out()),
-        // A stream that ends is good: a rule on values speaks of answers.
-        Err(error) if error.is_instance_of::<PyStopAsyncIteration>(py) => {
-            call.record_as(Ok(py.None()), &Verdict::Ok)
+fn over(py: Python<'_>, mut run: Run, error: PyErr, ours: bool, busy: Busy) -> Todo<'_> {
+    let mut error = error;
+    if !ours && error.is_instance_of::<PyStopAsyncIteration>(py) {
+        match run.flow.end(py) {
+            Ok(()) => return ended(py, run, busy),
+            Err(refused) => error = refused,
         }
-        outcome => call.record(py, outcome),
+    }
+    let Run { mut call, flow, begun, .. } = run;
+    let step = match (begun, ours) {
+        (true, ours) => call.record_broken(py, &flow, error, ours),
+        (false, true) => call.record_timeout(Err(error)),
+        (false, false) => call.record_unchecked(py, Err(error)),
     };
-    follow(py, call, step)
+    Todo::Follow(call, step, busy)
 }
 
-/// Does what the machine says until there is something to wait for, or the end.
-fn follow(py: Python<'_>, mut call: Call, mut step: Step) -> Turn {
-    loop {
-        step = match step {
-            Step::Attempt(attempt) => match call.attempt(py, &attempt).and_then(|s| open(&s)) {
-                Ok(source) => {
-                    let source = source.unbind();
-                    return ask(py, Ask { call, source, begun: false }, Request::Next);
-                }
-                Err(error) => call.record(py, Err(error)),
-            },
-            Step::AskBackoff { retry } => match call.ask_backoff(py, retry) {
-                Ok(step) => step,
-                Err(error) => return Turn::Over(Shared::Done, Err(error)),
-            },
-            Step::Sleep { until } => {
-                return match Nap::until(py, until) {
-                    Ok(nap) => sleep_on(py, call, nap, Input::none(py)),
-                    Err(error) => Turn::Over(Shared::Done, Err(error)),
-                };
-            }
-            Step::Finish(finish) => {
-                return Turn::Over(Shared::Done, call.finish(py, finish).map(|_none| Outcome::End));
-            }
-        };
+fn ended(py: Python<'_>, run: Run, busy: Busy) -> Todo<'_> {
+    let Run { mut call, flow, .. } = run;
+    match call.record_end(py.None()) {
+        Step::Finish(finish) => Todo::Return(ending(flow, call.finish(py, finish).err())),
+        step => Todo::Follow(call, step, busy),
     }
 }
 
-/// The async iterator behind what a target gave.
-fn open<'py>(made: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    made.call_method0(intern!(made.py(), "__aiter__"))
+/// Does what the machine says. `busy` tells a manual clock that we are at work.
+fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
+    let next = match step {
+        Step::Attempt(attempt) => return start(py, call, &attempt, busy),
+        Step::AskBackoff { retry } => call.ask_backoff(py, retry),
+        Step::Sleep { until } => {
+            return match Nap::until(py, until) {
+                Ok(nap) => sleep_on(py, call, nap, Input::none(py)),
+                Err(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
+            };
+        }
+        Step::Finish(finish) => {
+            let end = call.finish(py, finish).map(|_none| Outcome::End);
+            return Todo::Return(Turn::Over(Shared::Done, end));
+        }
+    };
+    match next {
+        Ok(step) => Todo::Follow(call, step, busy),
+        Err(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
+    }
 }
 
-fn sleep_on(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn {
-    match nap.look(py, input) {
-        Look::Asleep(on) => Turn::Wait(StepState::Sleeping { call, nap }, on),
-        Look::Awake(_busy) => {
-            let step = call.wake();
-            follow(py, call, step)
+/// Makes an attempt: the user's function is called, its iterator not yet asked.
+fn start<'py>(py: Python<'py>, mut call: Call, attempt: &Attempt, busy: Busy) -> Todo<'py> {
+    let since = clock::now();
+    let made = call.attempt(py, attempt, Phase::FirstItem).and_then(|made| {
+        let source = made.call_method0(intern!(py, "__aiter__"))?.unbind();
+        Ok((source, call.flow(py)?))
+    });
+    match made {
+        Ok((source, flow)) => {
+            Todo::Ask(Run { call, source, flow, begun: false, since }, Request::Next)
         }
-        Look::Raised(error) => Turn::Over(Shared::Done, Err(error)),
+        Err(error) => {
+            let step = call.record_unchecked(py, Err(error));
+            Todo::Follow(call, step, busy)
+        }
+    }
+}
+
+fn sleep_on<'py>(py: Python<'py>, mut call: Call, nap: Nap, input: Input<'py>) -> Todo<'py> {
+    match nap.look(py, input) {
+        Look::Asleep(on) => Todo::Return(Turn::Wait(StepState::Sleeping { call, nap }, on)),
+        Look::Awake(busy) => {
+            let step = call.wake();
+            Todo::Follow(call, step, busy)
+        }
+        Look::Raised(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
     }
 }
 
 /// Closes the user's iterator: neutral for every policy.
-fn close(py: Python<'_>, ask: Ask) -> Turn {
-    let Ask { mut call, source, .. } = ask;
+fn close(py: Python<'_>, run: Run) -> Todo<'_> {
+    let Run { mut call, source, .. } = run;
     call.abandon();
-    let closing = source
-        .bind(py)
-        .getattr_opt(intern!(py, "aclose"))
-        .and_then(|aclose| aclose.map(|aclose| aclose.call0().and_then(|made| awaited(&made))).transpose());
+    let closing = source.bind(py).getattr_opt(intern!(py, "aclose")).and_then(|aclose| {
+        aclose.map(|aclose| aclose.call0().and_then(|made| awaited(&made))).transpose()
+    });
     match closing {
         Ok(Some(inner)) => close_on(py, inner.unbind(), Input::none(py)),
-        Ok(None) => Turn::Over(Shared::Done, Ok(Outcome::Item(py.None()))),
-        Err(error) => Turn::Over(Shared::Done, Err(error)),
+        Ok(None) => Todo::Return(Turn::Over(Shared::Done, Ok(Outcome::Item(py.None())))),
+        Err(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
     }
 }
 
-fn close_on(py: Python<'_>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
-    match resume(inner.bind(py), input) {
+fn close_on<'py>(py: Python<'py>, inner: Py<PyAny>, input: Input<'py>) -> Todo<'py> {
+    Todo::Return(match resume(inner.bind(py), input) {
         Resumed::Yielded(on) => Turn::Wait(StepState::Closing { inner }, on.unbind()),
         Resumed::Returned(value) => Turn::Over(Shared::Done, Ok(Outcome::Item(value.unbind()))),
         Resumed::Raised(error) => Turn::Over(Shared::Done, Err(error)),
+    })
+}
+
+impl Run {
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.call.traverse(visit)?;
+        self.flow.traverse(visit)?;
+        visit.call(&self.source)
     }
 }
 
@@ -370,10 +440,8 @@ impl AsyncStream {
         let Some(shared) = self.shared.try_lock() else { return Ok(()) };
         match &*shared {
             Shared::New(call) => call.traverse(&visit),
-            Shared::Open(call, source, _) => {
-                call.traverse(&visit)?;
-                visit.call(source)
-            }
+            Shared::Open(run) => run.traverse(&visit),
+            Shared::Ending(flow, _) => flow.traverse(&visit),
             Shared::Busy | Shared::Done => Ok(()),
         }
     }
@@ -431,9 +499,8 @@ impl StreamStep {
         let Some(state) = self.state.try_lock() else { return Ok(()) };
         match &*state {
             StepState::New(Request::Send(value) | Request::Throw(value)) => visit.call(value),
-            StepState::Waiting { call, source, inner, .. } => {
-                call.traverse(&visit)?;
-                visit.call(source)?;
+            StepState::Waiting { run, inner, .. } => {
+                run.traverse(&visit)?;
                 visit.call(inner)
             }
             StepState::Sleeping { call, nap } => {

@@ -97,6 +97,16 @@ impl Callee {
         }
     }
 
+    /// The picked `Node`, in a pool.
+    pub fn node(&self, py: Python<'_>, attempt: &Attempt) -> Option<Py<PyAny>> {
+        match self {
+            Self::Function(_) => None,
+            Self::Target(targets, _) | Self::WithNode(_, targets) => {
+                find(targets, attempt).map(|target| target.node.clone_ref(py))
+            }
+        }
+    }
+
     /// The user's function, where there is one.
     pub const fn function(&self) -> Option<&Py<PyAny>> {
         match self {

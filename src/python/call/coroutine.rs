@@ -18,7 +18,7 @@ use super::wait::{Look, Nap};
 use crate::base::ConfigError;
 use crate::pipeline::Step;
 use crate::policy::timeout::Phase;
-use crate::python::{apart, convert, errors, judge};
+use crate::python::{apart, convert, errors};
 use crate::runtime::clock::{self, Busy};
 
 /// The awaitable of a guarded coroutine function. It is a coroutine to `asyncio` (it has `send`, `throw`,
@@ -90,8 +90,15 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
 }
 
 /// Resumes the user's coroutine once.
-fn turn(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm>, input: Input<'_>) -> Turn {
-    let outcome = match resume(inner.bind(py), input) {
+fn turn(
+    py: Python<'_>,
+    mut call: Call,
+    inner: Py<PyAny>,
+    alarm: Option<Alarm>,
+    input: Input<'_>,
+) -> Turn {
+    let resumed = call.within(py, || resume(inner.bind(py), input));
+    let outcome = match resumed.unwrap_or_else(Resumed::Raised) {
         Resumed::Yielded(on) => return suspend(py, call, inner, alarm, on.unbind()),
         Resumed::Returned(value) => Ok(value.unbind()),
         Resumed::Raised(error) => Err(error),
@@ -101,7 +108,7 @@ fn turn(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm>, 
         None => ((outcome, false), Busy::idle()),
     };
     let step = match outcome {
-        (outcome, true) => call.record_as(outcome, &judge::timed_out()),
+        (outcome, true) => call.record_timeout(outcome),
         (outcome, false) => call.record(py, outcome),
     };
     follow(py, call, step, busy)
@@ -140,7 +147,7 @@ fn awake(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn {
 fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Busy) -> Turn {
     loop {
         step = match step {
-            Step::Attempt(attempt) => match call.attempt(py, &attempt).and_then(|made| answer(&made)) {
+            Step::Attempt(attempt) => match call.attempt(py, &attempt, Phase::Answer).and_then(|made| answer(&made)) {
                 Ok(inner) => return turn(py, call, inner.unbind(), None, Input::none(py)),
                 Err(error) => call.record(py, Err(error)),
             },

@@ -24,6 +24,12 @@ pub struct Wiring {
     pub backoff: Option<Py<PyAny>>,
     /// `(args, kwargs) -> str`: which of a keyed breaker's breakers.
     pub key: Option<Py<PyAny>>,
+    /// `value -> None`, raising if a complete answer is not true.
+    pub validate: Option<Py<PyAny>>,
+    /// `() -> Governor`: decides, attempt by attempt, what of a stream is handed out and when.
+    pub governor: Option<Py<PyAny>>,
+    /// `StreamInterrupted -> (args, kwargs) | None`: how to go on after a stream broke.
+    pub resume: Option<Py<PyAny>>,
     /// What asks a manager's nodes for signs of life.
     pub pulse: Option<Arc<Pulse>>,
 }
@@ -33,7 +39,10 @@ impl Wiring {
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.judge.traverse(visit)?;
         visit.call(&self.backoff)?;
-        visit.call(&self.key)
+        visit.call(&self.key)?;
+        visit.call(&self.validate)?;
+        visit.call(&self.governor)?;
+        visit.call(&self.resume)
     }
 }
 
@@ -53,16 +62,8 @@ impl Guard {
         Self { wiring, owner, callee, colour }
     }
 
-    pub(super) fn plan(&self) -> &Arc<Plan> {
-        &self.wiring.plan
-    }
-
-    pub(super) fn judge(&self) -> &Judge {
-        &self.wiring.judge
-    }
-
-    pub(super) fn backoff(&self) -> Option<&Py<PyAny>> {
-        self.wiring.backoff.as_ref()
+    pub(super) fn wiring(&self) -> &Wiring {
+        &self.wiring
     }
 
     pub(super) const fn callee(&self) -> &Callee {

@@ -9,17 +9,21 @@
 //!
 //! Every driver is the same loop: ask the [`Execution`](crate::pipeline::Execution) for a step, do it, report
 //! back. None decides anything. What they share is in `call.rs` (one call and what it holds), `callee.rs`
-//! (what to call), `resume.rs` (one step of somebody's awaitable) and `alarm.rs` (our own clocks in asyncio).
+//! (what to call), `resume.rs` (one step of somebody's awaitable), `alarm.rs` (our own clocks in asyncio),
+//! `scope.rs` (what the user's code can learn of its call) and `flow.rs` (what a stream hands out, and when).
 
 mod alarm;
 mod async_stream;
 mod call;
 mod callee;
 mod coroutine;
+mod flow;
 mod function;
 mod generator;
 mod guard;
+mod history;
 mod resume;
+mod scope;
 mod wait;
 
 pub use async_stream::{AsyncStream, StreamStep};
@@ -28,3 +32,4 @@ pub use callee::{Callee, Colour, NodeTargets, Targets};
 pub use coroutine::Drive;
 pub use generator::Stream;
 pub use guard::{Guard, Wiring};
+pub use scope::{Scope, deadline_scope};

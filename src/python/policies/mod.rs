@@ -8,6 +8,6 @@ mod retry;
 mod timeout;
 
 pub use breaker::{BreakerMetrics, CircuitBreaker};
-pub use pipeline::{Parts, Pipeline};
+pub use pipeline::{Answers, Parts, Pipeline};
 pub use retry::{Backoff, Retry, RetryBudget};
 pub use timeout::Timeout;

@@ -31,9 +31,14 @@ pub struct Parts<'py> {
     pub exhausted: Exhausted,
     /// The key function of a keyed breaker.
     pub key: Option<Py<PyAny>>,
+    /// What looks at answers and streams.
+    pub answers: Answers,
     /// A manager's heartbeat.
     pub pulse: Option<Arc<Pulse>>,
 }
+
+/// What looks at answers and streams: `(validate, governor, resume)`, each a callable or none.
+pub type Answers = (Option<Py<PyAny>>, Option<Py<PyAny>>, Option<Py<PyAny>>);
 
 impl Parts<'_> {
     /// Compiles them.
@@ -52,7 +57,8 @@ impl Parts<'_> {
             exhausted: self.exhausted,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
-        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key, pulse: self.pulse })
+        let (validate, governor, resume) = self.answers;
+        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key, validate, governor, resume, pulse: self.pulse })
     }
 }
 
@@ -69,16 +75,20 @@ pub struct Pipeline {
 #[pymethods]
 impl Pipeline {
     #[new]
-    #[pyo3(signature = (*, retry, breaker, timeout, classify, name))]
+    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name))]
     fn new(
         retry: Option<Bound<'_, Retry>>,
         breaker: Option<Bound<'_, CircuitBreaker>>,
         timeout: Option<Bound<'_, Timeout>>,
         classify: Bound<'_, PyAny>,
+        answers: Answers,
         name: &str,
     ) -> PyResult<Self> {
         let py = classify.py();
-        let kept = (retry.as_ref().map(|r| r.clone().unbind()), timeout.as_ref().map(|t| t.clone().unbind()));
+        let kept = (
+            retry.as_ref().map(|r| r.clone().unbind()),
+            timeout.as_ref().map(|t| t.clone().unbind()),
+        );
         let parts = Parts {
             source: Source::new(name),
             retry,
@@ -87,6 +97,7 @@ impl Pipeline {
             target: breaker.as_ref().map_or(Target::Bare, |breaker| breaker.get().target()),
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
+            answers,
             pulse: None,
         };
         let wiring = Arc::new(parts.wire()?);
@@ -130,11 +141,7 @@ impl Pipeline {
     }
 
     /// The guarded form of `function`, which is of this colour.
-    fn _guard(
-        slf: &Bound<'_, Self>,
-        function: Bound<'_, PyAny>,
-        colour: &Bound<'_, PyAny>,
-    ) -> PyResult<Guard> {
+    fn _guard(slf: &Bound<'_, Self>, function: Bound<'_, PyAny>, colour: &Bound<'_, PyAny>) -> PyResult<Guard> {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let wiring = Arc::clone(&slf.get().wiring);
