@@ -1,1 +1,3 @@
 //! The core, tested from outside.
+
+mod breaker_model;
