@@ -164,7 +164,7 @@ class NoNodeReady(Rejected):
 
 
 class RateLimited(Rejected):
-    """Our own rate limit has no room before the deadline. (A provider's 429 is not this.)"""
+    """Our own rate limit has no room before the deadline; a provider's 429 is not this."""
 
     __slots__ = ()
 
@@ -342,7 +342,7 @@ def _portable(value: Any) -> Any:
 
     try:
         pickle.loads(pickle.dumps(value))
-    except Exception:  # noqa: BLE001 whatever a foreign `__reduce__` or `__init__` raises
+    except Exception:  # whatever a foreign `__reduce__` or `__init__` raises
         return _description(value)
     return value
 
@@ -359,7 +359,7 @@ def _description(value: Any) -> Any:
 def _text(value: Any, write: Callable[[Any], str]) -> str:
     try:
         return write(value)[:_DESCRIPTION_LIMIT]
-    except Exception as error:  # noqa: BLE001 a `__str__` may raise anything
+    except Exception as error:  # a `__str__` may raise anything
         return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
 
 
