@@ -10,8 +10,8 @@
     │  ├ BulkheadFull       a concurrency limit and its queue are full
     │  └ BudgetExhausted    the retry budget is empty
     ├ CallTimeout           limit, which                       also a TimeoutError
-    ├ StreamInterrupted     received, cause                    a stream broke after its first content
-    ├ Truncated             received                           an answer that ended too early to be true
+    ├ StreamInterrupted     received, cause                    a stream broke after its first item
+    ├ Truncated             received                           an answer ended too early to be true
     └ ConfigurationError    field, rule, value                 also a ValueError
 
 Every one is made as ``Error(message, field=…)``; without a message it writes its own sentence from
@@ -61,8 +61,8 @@ class HoldfastError(Exception):
         self.args = (self._sentence() if message is None else message,)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not the default, which would call `cls(*args)`: a user's subclass may have an `__init__` of
-        # its own, and slots are not in `__dict__`.
+        # Not the default, which would call `cls(*args)`: a user's subclass may have an `__init__`
+        # of its own, and slots are not in `__dict__`.
         state, slots = _state(self)
         return _blank, (type(self), self.args), (_each(_portable, state), _each(_portable, slots))
 
@@ -122,9 +122,7 @@ class Rejected(HoldfastError):
         self.retry_after = retry_after
         self.reason = reason
         self.source = source
-        # `BaseException.__new__` has already put a message that was given into `args`.
-        if message is None:
-            self._complete(None)
+        self._complete(message)
 
     def _sentence(self) -> str:
         name = f" by {self.source!r}" if self.source else ""
@@ -342,7 +340,7 @@ def _portable(value: Any) -> Any:
 
     try:
         pickle.loads(pickle.dumps(value))
-    except Exception:  # whatever a foreign `__reduce__` or `__init__` raises
+    except Exception:  # noqa: BLE001 whatever a foreign `__reduce__` or `__init__` raises
         return _description(value)
     return value
 
@@ -359,10 +357,14 @@ def _description(value: Any) -> Any:
 def _text(value: Any, write: Callable[[Any], str]) -> str:
     try:
         return write(value)[:_DESCRIPTION_LIMIT]
-    except Exception as error:  # a `__str__` may raise anything
+    except Exception as error:  # noqa: BLE001 a `__str__` may raise anything
         return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
 
 
 def refuse(field: str, rule: str, value: object) -> ConfigurationError:
     """The error for a setting that breaks a rule."""
     return ConfigurationError(field=field, rule=rule, value=value)
+
+
+for _name in __all__:  # tracebacks and pickles name them as users import them
+    globals()[_name].__module__ = "holdfast"

@@ -439,6 +439,9 @@ class Guard:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Any: ...
     @property
+    def colour(self) -> _Colour:
+        """How it gives its answer."""
+    @property
     def pipeline(self) -> Pipeline | FailoverManager:
         """The pipeline or manager whose policies guard this callable."""
     @property

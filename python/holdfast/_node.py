@@ -36,7 +36,7 @@ class Node(Value):
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ("address", "domains", "heartbeat", "name", "target", "tier", "weight")
+    __slots__ = ("name", "target", "address", "weight", "tier", "heartbeat", "domains")
 
     name: str
     target: Any
@@ -93,7 +93,7 @@ class HttpProbe(Value):
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ("expect", "headers", "method", "path_or_url")
+    __slots__ = ("path_or_url", "method", "headers", "expect")
 
     path_or_url: str
     method: str
@@ -140,7 +140,7 @@ class Heartbeat(Value):
         ConfigurationError: A field is out of range or of the wrong type.
     """
 
-    __slots__ = ("failure_threshold", "interval", "jitter", "probe", "recovery_threshold", "timeout")
+    __slots__ = ("interval", "failure_threshold", "recovery_threshold", "timeout", "jitter", "probe")
 
     interval: Seconds
     failure_threshold: int
