@@ -11,7 +11,7 @@ are Python values that are also decorators::
 Everything public is listed below.
 """
 
-from holdfast._classify import Verdict, classify
+from holdfast._classify import Rule, Verdict, classify
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
     BudgetExhausted,
@@ -62,6 +62,7 @@ __all__ = [
     "Rejected",
     "Retry",
     "RetryBudget",
+    "Rule",
     "StreamInterrupted",
     "Timeout",
     "Tried",
