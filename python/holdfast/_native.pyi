@@ -320,6 +320,7 @@ class FailoverManager:
         classify: _Judge,
         answers: _Answers,
         exhausted: Literal["fail_fast", "wait", "try_anyway"],
+        cooldown_cap: float | timedelta,
     ) -> Self: ...
     @property
     def name(self) -> str:
@@ -421,6 +422,15 @@ class Scope:
     @property
     def number(self) -> int:
         """The attempt's number, counted from 1 over the whole call; 0 for a block under `deadline()`."""
+    @property
+    def attempt(self) -> int:
+        """The same as `number`."""
+    @property
+    def deadline(self) -> float | None:
+        """The whole call's deadline as a moment of `time.monotonic()`; `None` without one."""
+    @property
+    def idempotency_key(self) -> str:
+        """A random key that all attempts of this call share."""
     @property
     def node(self) -> Any:
         """The `Node` that is asked, or `None` outside a manager."""

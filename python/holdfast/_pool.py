@@ -58,6 +58,8 @@ class FailoverManager(State, _native.FailoverManager):
         resume: As in :class:`Pipeline`.
         exhausted: What to do when no node is ready: ``"wait"`` for the earliest within the deadline (without
             a deadline refuse at once), ``"fail_fast"``, or ``"try_anyway"``.
+        cooldown_cap: The longest a node or what it shares is kept waiting, in seconds, whatever it asked for: after
+            it one call asks again. 600.
         threads: Let ``acall`` run sync targets in a thread, and ``call`` run async ones in a loop of their
             own.
 
@@ -83,6 +85,7 @@ class FailoverManager(State, _native.FailoverManager):
         classify: Classifier | None = None,
         resume: Resume | None = None,
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
+        cooldown_cap: Seconds = 600.0,
         threads: bool = False,
         _governor: Callable[[], Any] | None = None,
     ) -> Self:
@@ -115,6 +118,7 @@ class FailoverManager(State, _native.FailoverManager):
             classify=compose(classify, template.classify if template is not None else None, retry),
             answers=(validate, _governor, resume),
             exhausted=exhausted,
+            cooldown_cap=cooldown_cap,
         )
         object.__setattr__(self, "_threads", threads)
         return self
@@ -250,7 +254,7 @@ def _native_node(node: Node, heartbeat: Heartbeat | HttpProbe | None, threads: b
     if asked is not None:
         headers = list((asked.headers or {}).items())
         how = (_url(node, asked), asked.method, headers, asked.expect.start, asked.expect.stop, asked)
-    return node, node.name, node.weight, node.tier, _callables(node.target, threads), how
+    return node, node.name, node.weight, node.tier, _callables(node.target, threads), how, list(node.domains)
 
 
 def _url(node: Node, probe: HttpProbe) -> str:
