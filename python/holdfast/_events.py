@@ -8,6 +8,7 @@ raises is reported on the logger ``holdfast`` and changes nothing.
 from __future__ import annotations
 
 import os
+from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
 from holdfast import _native
@@ -92,6 +93,9 @@ class _Subscription:
         return (self.kinds is None or kind in self.kinds) and (self.source_id is None or self.source_id in sources)
 
 
+# Held for the moments in which the two below are replaced; never while a listener runs. It may be taken
+# twice by one thread, for a listener list may be changed from a destructor.
+_changing = RLock()
 _subscriptions: tuple[_Subscription, ...] = ()
 _thread: threading.Thread | None = None
 _loop: AbstractEventLoop | None = None
@@ -121,14 +125,16 @@ def subscribe(
         if kind not in _native.EVENT_KINDS:
             raise refuse("kinds", f"be among {', '.join(_native.EVENT_KINDS)}", kind)
     subscription = _Subscription(listener, wanted, source_id)
-    _subscriptions = (*_subscriptions, subscription)
-    _tell_interest()
+    with _changing:
+        _subscriptions = (*_subscriptions, subscription)
+        _tell_interest()
     ensure_thread()
 
     def unsubscribe() -> None:
         global _subscriptions
-        _subscriptions = tuple(s for s in _subscriptions if s is not subscription)
-        _tell_interest()
+        with _changing:
+            _subscriptions = tuple(s for s in _subscriptions if s is not subscription)
+            _tell_interest()
 
     return unsubscribe
 
@@ -143,15 +149,16 @@ def _tell_interest() -> None:
 def ensure_thread() -> None:
     """Starts the thread that delivers, unless it runs. Called by the native side when the first event is posted."""
     global _thread
-    if _thread is not None and _thread.is_alive():
-        return
     import atexit
     import threading
 
-    _thread = threading.Thread(target=_deliver_all, name="holdfast-events", daemon=True)
-    atexit.unregister(_stop)
-    atexit.register(_stop)
-    _thread.start()
+    with _changing:
+        if _thread is not None and _thread.is_alive():
+            return
+        _thread = threading.Thread(target=_deliver_all, name="holdfast-events", daemon=True)
+        atexit.unregister(_stop)
+        atexit.register(_stop)
+        _thread.start()
 
 
 def _stop() -> None:
@@ -164,12 +171,11 @@ def _stop() -> None:
 
 def _deliver_all() -> None:
     """The thread's life: it waits in native code with the GIL released."""
-    while True:
-        batch = _native.take_events()
-        if batch is None:
-            return
+    while (batch := _native.take_events()) is not None:
         for kind, source, at, seq, fields, sources in batch:
             _deliver(Event(kind, source, at, seq, fields), sources)
+    if _loop is not None:
+        _loop.close()
 
 
 def _deliver(event: Event, sources: tuple[int, ...]) -> None:
@@ -186,7 +192,7 @@ def _hand(subscription: _Subscription, event: Event) -> None:
             _await(subscription.listener(event))
         else:
             subscription.listener(event)
-    except Exception:
+    except BaseException:  # even `sys.exit()`: the thread is ours, and other listeners wait for it
         import logging
 
         logging.getLogger("holdfast").exception("a listener of %s events raised", event.kind)
@@ -210,8 +216,9 @@ def _log(event: Event) -> None:
 
 
 def _in_child() -> None:
-    global _thread, _loop
+    global _thread, _loop, _changing
     _thread = _loop = None
+    _changing = RLock()
     _native.after_fork_in_child()
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from holdfast import _native
 from holdfast._exceptions import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from holdfast import _native
-
     Colour = Literal["function", "coroutine", "generator", "async_generator"]
 
+_DOOR = {"function": "call", "coroutine": "acall", "generator": "stream", "async_generator": "astream"}
+_ARTICLE = {
+    "coroutine": "an async function",
+    "generator": "a generator function",
+    "async_generator": "an async generator function",
+}
 _RULE = "be a function, a method, an async function, a generator function or a LangChain Runnable"
 
 
@@ -36,8 +41,9 @@ def as_colour(pipeline: Any, target: Callable[..., Any], colour: Colour) -> Any:
     if not callable(target):
         raise refuse("target", _RULE, target)
     found = colour_of(target)
-    if colour == "function" and found == "coroutine":
-        raise refuse("target", "be a plain function for call (an async one goes to acall)", target)
+    # What a plain function gives may be awaitable or iterable; that shows when it is called.
+    if found not in (colour, "function"):
+        raise refuse("target", f"be used by {_DOOR[found]}, because it is {_ARTICLE[found]}", target)
     return pipeline._guard(target, colour)
 
 
@@ -49,13 +55,29 @@ def dress(guarded: _native.Guard, target: Callable[..., Any]) -> _native.Guard:
     if not hasattr(guarded, "__qualname__"):
         # Partials and callable objects have no name of their own.
         guarded.__qualname__ = guarded.__name__ = type(target).__name__
+    if not hasattr(guarded, "__code__"):
+        _lend_code(guarded, target)
     return guarded
+
+
+def _lend_code(guarded: Any, target: Any) -> None:
+    """Lets ``inspect`` see the colour of a partial's or a callable object's guard, which it reads off the code."""
+    import functools
+
+    while isinstance(target, functools.partial):
+        target = target.func
+    owner = target if hasattr(target, "__code__") else getattr(type(target), "__call__", None)  # noqa: B004
+    for name in ("__code__", "__defaults__", "__kwdefaults__", "__annotations__"):
+        if hasattr(owner, name):
+            setattr(guarded, name, getattr(owner, name))
 
 
 def colour_of(target: Callable[..., Any]) -> Colour:
     """How ``target`` gives its answer."""
     import inspect
 
+    if isinstance(target, _native.Guard):
+        return target.colour
     for candidate in (target, getattr(type(target), "__call__", None)):  # noqa: B004  # the method, not a test
         if candidate is None:
             continue

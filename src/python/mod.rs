@@ -19,6 +19,19 @@ mod views;
 
 use pyo3::prelude::*;
 
+/// Runs `act`, which may run Python code, where an exception may be on its way already: in a destructor,
+/// which can run while the interpreter unwinds a frame. None at interpreter shutdown.
+fn apart<R>(act: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+    Python::try_attach(|py| {
+        let on_its_way = PyErr::take(py);
+        let result = act(py);
+        if let Some(error) = on_its_way {
+            error.restore(py);
+        }
+        result
+    })
+}
+
 /// The native part of Holdfast. Use the names of `holdfast`, not these.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -3,10 +3,8 @@
 //! As with plain generators, a failure before the first item moves on to another attempt, after it nothing
 //! is tried again (A7), and closing early is neutral. Our clocks run only while somebody waits for an item.
 
-use std::sync::Arc;
-
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration};
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,7 +15,7 @@ use super::call::Call;
 use super::coroutine::awaited;
 use super::flow::Flow;
 use super::guard::Guard;
-use super::resume::{Input, Resumed, resume};
+use super::resume::{Input, Resumed, resume, unmistakable};
 use super::wait::{Look, Nap};
 use crate::base::Time;
 use crate::pipeline::{Attempt, Step};
@@ -28,7 +26,7 @@ use crate::runtime::clock::{self, Busy};
 #[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedAsyncGenerator")]
 #[derive(Debug)]
 pub struct AsyncStream {
-    shared: Arc<Mutex<Shared>>,
+    shared: Mutex<Shared>,
 }
 
 /// What the steps of one stream share; taken out while a step runs.
@@ -68,7 +66,7 @@ enum Request {
 #[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedStep")]
 #[derive(Debug)]
 pub struct StreamStep {
-    shared: Arc<Mutex<Shared>>,
+    stream: Py<AsyncStream>,
     state: Mutex<StepState>,
 }
 
@@ -99,14 +97,21 @@ pub fn call<'py>(
     kwargs: Option<Bound<'py, PyDict>>,
 ) -> PyResult<Py<PyAny>> {
     let call = Call::new(guard.clone().unbind(), args.unbind(), kwargs.map(Bound::unbind));
-    let stream = AsyncStream { shared: Arc::new(Mutex::new(Shared::New(call))) };
+    let stream = AsyncStream { shared: Mutex::new(Shared::New(call)) };
     Ok(Py::new(guard.py(), stream)?.into_any())
 }
 
 /// How one step ends: with something to wait for (and the state to wait in), or for good.
 enum Turn {
     Wait(StepState, Py<PyAny>),
-    Over(Shared, PyResult<Py<PyAny>>),
+    Over(Shared, PyResult<Outcome>),
+}
+
+/// What a step that ends well gives.
+enum Outcome {
+    Item(Py<PyAny>),
+    /// The stream is at its end.
+    End,
 }
 
 /// What is to be done next.
@@ -126,10 +131,18 @@ impl StreamStep {
                 Ok(on)
             }
             Turn::Over(shared, result) => {
-                *self.shared.lock() = shared;
-                result.and_then(|value| Err(PyStopIteration::new_err((value,))))
+                *self.shared().lock() = shared;
+                Err(match result {
+                    Ok(Outcome::Item(item)) => PyStopIteration::new_err((item,)),
+                    Ok(Outcome::End) => PyStopAsyncIteration::new_err(()),
+                    Err(error) => unmistakable(py, error, "async generator"),
+                })
             }
         }
+    }
+
+    fn shared(&self) -> &Mutex<Shared> {
+        &self.stream.get().shared
     }
 
     fn turn(&self, py: Python<'_>, state: StepState, input: Input<'_>) -> Turn {
@@ -140,7 +153,7 @@ impl StreamStep {
             StepState::Closing { inner } => close_on(py, inner, input),
             StepState::Spent => {
                 // The stream's own state belongs to another step, or to nobody: it is left as it is.
-                let shared = std::mem::replace(&mut *self.shared.lock(), Shared::Busy);
+                let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
                 let text = "cannot reuse already awaited asend()/athrow()/aclose()";
                 return Turn::Over(shared, Err(PyRuntimeError::new_err(text)));
             }
@@ -156,7 +169,7 @@ impl StreamStep {
     }
 
     fn begin<'py>(&self, py: Python<'py>, request: Request, input: Input<'py>) -> Todo<'py> {
-        let shared = std::mem::replace(&mut *self.shared.lock(), Shared::Busy);
+        let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
         let over = |shared, result| Todo::Return(Turn::Over(shared, result));
         if let Input::Throw(error) = input {
             return over(shared, Err(error));
@@ -167,12 +180,16 @@ impl StreamStep {
                 over(Shared::Busy, Err(PyRuntimeError::new_err(text)))
             }
             (Shared::Done | Shared::New(_) | Shared::Ending(..), Request::Close) => {
-                over(Shared::Done, Ok(py.None()))
+                over(Shared::Done, Ok(Outcome::Item(py.None())))
             }
             (Shared::Done | Shared::New(_) | Shared::Ending(..), Request::Throw(error)) => {
                 over(Shared::Done, Err(PyErr::from_value(error.into_bound(py))))
             }
-            (Shared::Done, _) => over(Shared::Done, Err(PyStopAsyncIteration::new_err(()))),
+            (Shared::Done, _) => over(Shared::Done, Ok(Outcome::End)),
+            (Shared::New(call), Request::Send(value)) if !value.is_none(py) => {
+                let text = "can't send non-None value to a just-started async generator";
+                over(Shared::New(call), Err(PyTypeError::new_err(text)))
+            }
             (Shared::Ending(flow, end), _) => Todo::Return(ending(flow, end)),
             (Shared::New(mut call), _) => match call.start(py) {
                 Ok(step) => Todo::Follow(call, step, Busy::idle()),
@@ -181,7 +198,9 @@ impl StreamStep {
             (Shared::Open(mut run), request) => {
                 run.since = clock::now();
                 match (&request, run.flow.next()) {
-                    (Request::Next | Request::Send(_), Some(item)) => over(Shared::Open(run), Ok(item)),
+                    (Request::Next | Request::Send(_), Some(item)) => {
+                        over(Shared::Open(run), Ok(Outcome::Item(item)))
+                    }
                     _ => Todo::Ask(run, request),
                 }
             }
@@ -192,8 +211,8 @@ impl StreamStep {
 /// Hands out what is left, then ends.
 fn ending(mut flow: Flow, end: Option<PyErr>) -> Turn {
     match flow.next() {
-        Some(item) => Turn::Over(Shared::Ending(flow, end), Ok(item)),
-        None => Turn::Over(Shared::Done, Err(end.unwrap_or_else(|| PyStopAsyncIteration::new_err(())))),
+        Some(item) => Turn::Over(Shared::Ending(flow, end), Ok(Outcome::Item(item))),
+        None => Turn::Over(Shared::Done, end.map_or(Ok(Outcome::End), Err)),
     }
 }
 
@@ -263,7 +282,7 @@ fn yielded(py: Python<'_>, mut run: Run, item: Py<PyAny>, busy: Busy) -> Todo<'_
         Ok(Some(item)) => {
             run.call.handed();
             run.begun = true;
-            Todo::Return(Turn::Over(Shared::Open(run), Ok(item)))
+            Todo::Return(Turn::Over(Shared::Open(run), Ok(Outcome::Item(item))))
         }
         Ok(None) => Todo::Ask(run, Request::Next),
         // The governor refuses the answer. The source is dropped, and with it closed.
@@ -291,7 +310,7 @@ fn over(py: Python<'_>, mut run: Run, error: PyErr, ours: bool, busy: Busy) -> T
 
 fn ended(py: Python<'_>, run: Run, busy: Busy) -> Todo<'_> {
     let Run { mut call, flow, .. } = run;
-    match call.record_unchecked(py, Ok(py.None())) {
+    match call.record_end(py.None()) {
         Step::Finish(finish) => Todo::Return(ending(flow, call.finish(py, finish).err())),
         step => Todo::Follow(call, step, busy),
     }
@@ -309,7 +328,7 @@ fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
             };
         }
         Step::Finish(finish) => {
-            let end = call.finish(py, finish).and_then(|_| Err(PyStopAsyncIteration::new_err(())));
+            let end = call.finish(py, finish).map(|_none| Outcome::End);
             return Todo::Return(Turn::Over(Shared::Done, end));
         }
     };
@@ -356,7 +375,7 @@ fn close(py: Python<'_>, run: Run) -> Todo<'_> {
         .and_then(|aclose| aclose.map(|aclose| aclose.call0().and_then(|made| awaited(&made))).transpose());
     match closing {
         Ok(Some(inner)) => close_on(py, inner.unbind(), Input::none(py)),
-        Ok(None) => Todo::Return(Turn::Over(Shared::Done, Ok(py.None()))),
+        Ok(None) => Todo::Return(Turn::Over(Shared::Done, Ok(Outcome::Item(py.None())))),
         Err(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
     }
 }
@@ -364,7 +383,7 @@ fn close(py: Python<'_>, run: Run) -> Todo<'_> {
 fn close_on<'py>(py: Python<'py>, inner: Py<PyAny>, input: Input<'py>) -> Todo<'py> {
     Todo::Return(match resume(inner.bind(py), input) {
         Resumed::Yielded(on) => Turn::Wait(StepState::Closing { inner }, on.unbind()),
-        Resumed::Returned(value) => Turn::Over(Shared::Done, Ok(value.unbind())),
+        Resumed::Returned(value) => Turn::Over(Shared::Done, Ok(Outcome::Item(value.unbind()))),
         Resumed::Raised(error) => Turn::Over(Shared::Done, Err(error)),
     })
 }
@@ -378,8 +397,8 @@ impl Run {
 }
 
 impl AsyncStream {
-    fn request(&self, request: Request) -> StreamStep {
-        StreamStep { shared: Arc::clone(&self.shared), state: Mutex::new(StepState::New(request)) }
+    fn request(slf: &Bound<'_, Self>, request: Request) -> StreamStep {
+        StreamStep { stream: slf.clone().unbind(), state: Mutex::new(StepState::New(request)) }
     }
 }
 
@@ -389,33 +408,34 @@ impl AsyncStream {
         slf
     }
 
-    fn __anext__(&self) -> StreamStep {
-        self.request(Request::Next)
+    fn __anext__(slf: &Bound<'_, Self>) -> StreamStep {
+        Self::request(slf, Request::Next)
     }
 
     /// Sends a value into the generator, as `agen.asend` does.
-    fn asend(&self, value: Py<PyAny>) -> StreamStep {
-        self.request(Request::Send(value))
+    fn asend(slf: &Bound<'_, Self>, value: Py<PyAny>) -> StreamStep {
+        Self::request(slf, Request::Send(value))
     }
 
     /// Raises an exception inside the generator, as `agen.athrow` does.
     #[pyo3(signature = (typ, val=None, tb=None))]
     fn athrow(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         typ: Bound<'_, PyAny>,
         val: Option<Bound<'_, PyAny>>,
         tb: Option<Bound<'_, PyAny>>,
     ) -> PyResult<StreamStep> {
         match Input::thrown(typ, val, tb)? {
-            Input::Throw(error) => Ok(self.request(Request::Throw(error.into_value(py).into_any()))),
-            Input::Send(value) => Ok(self.request(Request::Send(value.unbind()))),
+            Input::Throw(error) => {
+                Ok(Self::request(slf, Request::Throw(error.into_value(slf.py()).into_any())))
+            }
+            Input::Send(value) => Ok(Self::request(slf, Request::Send(value.unbind()))),
         }
     }
 
     /// Closes the generator: neutral for every policy.
-    fn aclose(&self) -> StreamStep {
-        self.request(Request::Close)
+    fn aclose(slf: &Bound<'_, Self>) -> StreamStep {
+        Self::request(slf, Request::Close)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -472,11 +492,12 @@ impl StreamStep {
         if let Some(alarm) = alarm {
             alarm.disarm(py);
         }
-        *self.shared.lock() = Shared::Done;
+        *self.shared().lock() = Shared::Done;
         inner.bind(py).call_method0(intern!(py, "close")).map(drop)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.stream)?;
         let Some(state) = self.state.try_lock() else { return Ok(()) };
         match &*state {
             StepState::New(Request::Send(value) | Request::Throw(value)) => visit.call(value),

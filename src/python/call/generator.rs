@@ -5,7 +5,7 @@
 //! early, or dropping it, is neutral.
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyStopIteration, PyValueError};
+use pyo3::exceptions::{PyStopIteration, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::call::Call;
 use super::flow::Flow;
 use super::guard::Guard;
-use super::resume::{Input, Resumed, resume};
+use super::resume::{Input, Resumed, resume, unmistakable};
 use super::wait;
 use crate::pipeline::{Attempt, Step};
 use crate::policy::timeout::Phase;
@@ -46,7 +46,13 @@ struct Run {
     begun: bool,
 }
 
-type Turn = (State, PyResult<Py<PyAny>>);
+type Turn = (State, PyResult<Progress>);
+
+/// How one step of ours ends well.
+enum Progress {
+    Item(Py<PyAny>),
+    End(Py<PyAny>),
+}
 
 /// What is to be done next.
 enum Todo<'py> {
@@ -72,7 +78,11 @@ impl Stream {
         let state = taken.ok_or_else(|| PyValueError::new_err("generator already executing"))?;
         let (state, result) = advance(py, state, input);
         *self.state.lock() = Some(state);
-        result
+        match result {
+            Ok(Progress::Item(item)) => Ok(item),
+            Ok(Progress::End(value)) => Err(PyStopIteration::new_err((value,))),
+            Err(error) => Err(unmistakable(py, error, "generator")),
+        }
     }
 }
 
@@ -80,13 +90,17 @@ impl Stream {
 fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
     let mut todo = match (state, input) {
         (State::Done | State::New(_), Input::Throw(error)) => return (State::Done, Err(error)),
-        (State::Done, Input::Send(_)) => return (State::Done, Err(PyStopIteration::new_err(()))),
+        (State::Done, Input::Send(_)) => return (State::Done, Ok(Progress::End(py.None()))),
+        (State::New(call), Input::Send(value)) if !value.is_none() => {
+            let text = "can't send non-None value to a just-started generator";
+            return (State::New(call), Err(PyTypeError::new_err(text)));
+        }
         (State::New(mut call), Input::Send(_)) => match call.start(py) {
             Ok(step) => Todo::Follow(call, step),
             Err(error) => return (State::Done, Err(error)),
         },
         (State::Running(mut run), input) => match (&input, run.flow.next()) {
-            (Input::Send(_), Some(item)) => return (State::Running(run), Ok(item)),
+            (Input::Send(_), Some(item)) => return (State::Running(run), Ok(Progress::Item(item))),
             _ => Todo::Resume(run, input),
         },
         (State::Ending(..), Input::Throw(error)) => return (State::Done, Err(error)),
@@ -105,8 +119,8 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
 /// Hands out what is left, then ends.
 fn ending(mut flow: Flow, end: PyResult<Py<PyAny>>) -> Turn {
     match flow.next() {
-        Some(item) => (State::Ending(flow, end), Ok(item)),
-        None => (State::Done, end.and_then(|value| Err(PyStopIteration::new_err((value,))))),
+        Some(item) => (State::Ending(flow, end), Ok(Progress::Item(item))),
+        None => (State::Done, end.map(Progress::End)),
     }
 }
 
@@ -133,7 +147,7 @@ fn yielded(py: Python<'_>, mut run: Run, item: PyResult<Py<PyAny>>) -> Todo<'_> 
         Ok(Some(item)) => {
             run.call.handed();
             run.begun = true;
-            Todo::Return((State::Running(run), Ok(item)))
+            Todo::Return((State::Running(run), Ok(Progress::Item(item))))
         }
         Ok(None) => Todo::Resume(run, Input::none(py)),
         Err(error) => {
@@ -149,7 +163,7 @@ fn returned(py: Python<'_>, mut run: Run, value: Py<PyAny>) -> Todo<'_> {
         return raised(py, run, error);
     }
     let Run { mut call, flow, .. } = run;
-    match call.record_unchecked(py, Ok(value)) {
+    match call.record_end(value) {
         Step::Finish(finish) => {
             let end = call.finish(py, finish);
             Todo::Return(ending(flow, end))
@@ -179,8 +193,7 @@ fn follow<'py>(py: Python<'py>, mut call: Call, step: Step, busy: &mut Busy) -> 
             call.wake()
         }),
         Step::Finish(finish) => {
-            let end = call.finish(py, finish).and_then(|value| Err(PyStopIteration::new_err((value,))));
-            return Todo::Return((State::Done, end));
+            return Todo::Return((State::Done, call.finish(py, finish).map(Progress::End)));
         }
     };
     match next {

@@ -11,6 +11,7 @@ use crate::pipeline::{Exhausted, Plan, Target};
 use crate::policy::timeout::TimeoutConfig;
 use crate::python::call::{Callee, Colour, Guard, Wiring};
 use crate::python::convert::{choice, refuse};
+use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 
 /// The policies a plan is compiled from, beside whom it asks.
@@ -32,6 +33,8 @@ pub struct Parts<'py> {
     pub key: Option<Py<PyAny>>,
     /// What looks at answers and streams.
     pub answers: Answers,
+    /// A manager's heartbeat.
+    pub pulse: Option<Arc<Pulse>>,
 }
 
 /// What looks at answers and streams: `(validate, governor, resume)`, each a callable or none.
@@ -55,7 +58,16 @@ impl Parts<'_> {
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
         let (validate, governor, resume) = self.answers;
-        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key, validate, governor, resume })
+        Ok(Wiring {
+            plan: Arc::new(plan),
+            judge,
+            backoff,
+            key: self.key,
+            validate,
+            governor,
+            resume,
+            pulse: self.pulse,
+        })
     }
 }
 
@@ -92,6 +104,7 @@ impl Pipeline {
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
             answers,
+            pulse: None,
         };
         let wiring = Arc::new(parts.wire()?);
         Ok(Self { wiring, retry: kept.0, timeout: kept.1, breaker: breaker.map(Bound::unbind) })
