@@ -145,7 +145,7 @@ pub fn wait_ready(
             }
             let next = now.after(LOOK_EVERY).min(deadline);
             let waited = clock::wait_until(next, LOOK_EVERY, busy, &mut || {
-                raised = Python::attach(|py| py.check_signals()).err();
+                raised = signal();
                 raised.is_some()
             });
             match waited {

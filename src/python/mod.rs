@@ -4,6 +4,10 @@
 //! layer. All unsafe code of the crate, where there is any, lives in `call/`.
 //!
 //! It deliberately does not hold the public API: `python/holdfast` does, and adds docstrings and types.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands the arguments of functions and methods over by value"
+)]
 
 mod bridge;
 mod call;
