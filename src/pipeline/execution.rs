@@ -310,8 +310,9 @@ impl Execution {
 
     fn with_permit(&mut self, act: impl FnOnce(&Breaker, &mut Permit)) {
         let held = self.flight.as_mut().map(|flight| &mut flight.seat);
-        if let Some(Held::Permit(breaker, permit) | Held::Seat(_, Seat { permit: Some((breaker, permit)), .. })) =
-            held
+        if let Some(
+            Held::Permit(breaker, permit) | Held::Seat(_, Seat { permit: Some((breaker, permit)), .. }),
+        ) = held
         {
             act(breaker, permit);
         }

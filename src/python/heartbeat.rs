@@ -9,6 +9,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::call::signal;
 use super::convert::{count, given, positive_span, real, span};
 use super::errors;
 use super::{bridge, events};

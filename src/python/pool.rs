@@ -145,6 +145,7 @@ impl FailoverManager {
 
     /// A manager has a breaker per node: see `node_breaker`.
     #[getter]
+    #[expect(clippy::unused_self, reason = "a getter of Python's has a self")]
     const fn breaker(&self) -> Option<Py<CircuitBreaker>> {
         None
     }

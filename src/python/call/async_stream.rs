@@ -5,6 +5,7 @@
 
 use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -123,6 +124,75 @@ impl AsyncStream {
             Shared::Open(run) => run.traverse(&visit),
             Shared::Ending(flow, _) => flow.traverse(&visit),
             Shared::Busy | Shared::Done => Ok(()),
+        }
+    }
+}
+
+#[pymethods]
+impl StreamStep {
+    const fn __await__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    const fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.step(py, Input::none(py))
+    }
+
+    /// Resumes the step with a value.
+    fn send(&self, py: Python<'_>, value: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.step(py, Input::Send(value))
+    }
+
+    /// Raises an exception inside the step.
+    #[pyo3(signature = (typ, val=None, tb=None))]
+    fn throw(
+        &self,
+        py: Python<'_>,
+        typ: Bound<'_, PyAny>,
+        val: Option<Bound<'_, PyAny>>,
+        tb: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        self.step(py, Input::thrown(typ, val, tb)?)
+    }
+
+    /// Gives the step up.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let state = std::mem::replace(&mut *self.state.lock(), StepState::Spent);
+        let (inner, alarm) = match state {
+            StepState::Waiting { inner, alarm, .. } => (inner, alarm),
+            StepState::Sleeping { nap, .. } => (nap.inner().clone_ref(py), None),
+            StepState::Closing { inner } => (inner, None),
+            StepState::New(_) | StepState::Spent => return Ok(()),
+        };
+        if let Some(alarm) = alarm {
+            alarm.disarm(py);
+        }
+        *self.shared().lock() = Shared::Done;
+        inner.bind(py).call_method0(intern!(py, "close")).map(drop)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.stream)?;
+        let Some(state) = self.state.try_lock() else { return Ok(()) };
+        match &*state {
+            StepState::New(Request::Send(value) | Request::Throw(value)) => visit.call(value),
+            StepState::Waiting { run, inner, alarm } => {
+                run.traverse(&visit)?;
+                if let Some(alarm) = alarm {
+                    alarm.traverse(&visit)?;
+                }
+                visit.call(inner)
+            }
+            StepState::Sleeping { call, nap } => {
+                call.traverse(&visit)?;
+                visit.call(nap.inner())
+            }
+            StepState::Closing { inner } => visit.call(inner),
+            StepState::New(_) | StepState::Spent => Ok(()),
         }
     }
 }
