@@ -199,7 +199,7 @@ class Backoff:
         """`first · factorⁿ⁻¹` seconds before retry n, at most `cap`, then jittered."""
     @staticmethod
     def linear(first: _Seconds, step: _Seconds, cap: _Seconds, jitter: _Jitter) -> Backoff:
-        """`first + (n − 1) · step` seconds before retry n, at most `cap`, then jittered."""
+        """`first + (n - 1) · step` seconds before retry n, at most `cap`, then jittered."""
     @staticmethod
     def constant(seconds: _Seconds) -> Backoff:
         """Always `seconds`."""
