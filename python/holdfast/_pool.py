@@ -38,6 +38,10 @@ class _Frozen:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
+    def __setstate__(self, state: tuple[None, dict[str, object]]) -> None:
+        # Copies and unpickled ones are made without `__init__`, and get their slots here.
+        self._set(**state[1])
+
     def _fields(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
 
