@@ -178,7 +178,7 @@ def _read_link(facts: Facts, link: BaseException) -> None:
         read_body(facts, read(link, name))
     _take_messages(facts, link)
     if facts.retry_after is None:
-        facts.retry_after = number(read(link, "retry_after"))
+        facts.retry_after = _seconds(read(link, "retry_after"))
 
 
 def _read_response(facts: Facts, response: Any) -> None:
@@ -288,6 +288,13 @@ def number(value: object) -> float | None:
     if whole is None or abs(whole) > 10**15:
         return None
     return float(whole)
+
+
+def _seconds(value: object) -> float | None:
+    """A number of seconds, or a `timedelta` (a pure look: a mock has every method, but is none)."""
+    from datetime import timedelta
+
+    return value.total_seconds() if isinstance(value, timedelta) else number(value)
 
 
 def _numeral(value: object) -> str | None:
