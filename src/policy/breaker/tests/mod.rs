@@ -1,12 +1,11 @@
 //! The lines of the semantics that the breaker owns, one test each, named by their ids.
+#![expect(clippy::unchecked_time_subtraction, reason = "constants, the smaller from the larger")]
 
 mod access;
 mod open_time;
 mod probes;
 mod rates;
 mod stress;
-
-#![expect(clippy::unchecked_time_subtraction, reason = "constants, the smaller from the larger")]
 
 use std::time::Duration;
 
