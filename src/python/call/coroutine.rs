@@ -11,9 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::alarm::Alarm;
-use super::call::Call;
 use super::guard::Guard;
 use super::resume::{Input, Resumed, resume, unmistakable};
+use super::under_way::Call;
 use super::wait::{Look, Nap};
 use crate::base::ConfigError;
 use crate::pipeline::Step;

@@ -47,7 +47,7 @@ impl Parts<'_> {
         if !self.classify.is_callable() {
             return Err(refuse("classify", "be callable: classify(exc) -> Verdict", &self.classify));
         }
-        let retry = self.retry.as_ref().map(|retry| retry.get());
+        let retry = self.retry.as_ref().map(Bound::get);
         let judge = Judge::new(self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
         let plan = Plan {
             source: self.source,
@@ -79,6 +79,13 @@ pub struct Pipeline {
     retry: Option<Py<Retry>>,
     timeout: Option<Py<Timeout>>,
     breaker: Option<Py<CircuitBreaker>>,
+}
+
+impl Pipeline {
+    /// What its guards share.
+    pub fn wiring(&self) -> Arc<Wiring> {
+        Arc::clone(&self.wiring)
+    }
 }
 
 #[pymethods]
