@@ -20,24 +20,35 @@ from holdfast.clients._rewrite import Rewriter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Known = dict[int, tuple[Any, Any]]
+    """By identity: what was given, kept so that its id is not given to another, and its copy."""
+
 _quieted: weakref.WeakSet[Any] = weakref.WeakSet()
 """Copies that were made here, so that a copy is not copied again."""
 
 
-def quiet(value: Any) -> Any:
+def quiet(value: Any, known: Known | None = None) -> Any:
     """The client without retries of its own, on a copy; the very same object if there is nothing to do.
 
     Args:
         value: Anything. Clients, and the resources of a client (`client.chat.completions`), are known; what is not
             known comes back as it is.
+        known: What has been copied already, so that a client that stands in several places is copied once.
     """
+    known = {} if known is None else known
+    if id(value) not in known:
+        known[id(value)] = (value, _quiet(value, known))
+    return known[id(value)][1]
+
+
+def _quiet(value: Any, known: Known) -> Any:
     if is_http_client(value):
         return bounded(value)
     if is_stainless(value):
         return _stainless(value)
     package = package_of(value)
     if package is None:
-        return _resource(value)
+        return _resource(value, known)
     if value in _quieted:
         return value
     copied = _CLIENTS[package](value)
@@ -86,12 +97,12 @@ def _stainless(client: Any) -> Any:
     return client.with_options(max_retries=0, http_client=ours)
 
 
-def _resource(value: Any) -> Any:
+def _resource(value: Any, known: Known) -> Any:
     """A resource such as `client.chat.completions` keeps its client in `_client` and is built from it."""
     client = getattr(value, "__dict__", {}).get("_client")
     if not is_stainless(client):
         return value
-    copied = _stainless(client)
+    copied = quiet(client, known)
     return value if copied is client else type(value)(copied)
 
 

@@ -64,9 +64,9 @@ def quiet_model(model: Model) -> Model:
 
     A model of a package that is not known, and holds no client that is, comes back as it is, with a warning.
     """
-    quieted: dict[int, tuple[Any, Any]] = {}
-    fields = _changes(vars(model), quieted)
-    private = _changes(model.__pydantic_private__ or {}, quieted)
+    known: dict[int, tuple[Any, Any]] = {}
+    fields = _changes(vars(model), known)
+    private = _changes(model.__pydantic_private__ or {}, known)
     number = _single_attempt(model)
     if number is None and (fields or private):
         number = 0
@@ -95,15 +95,10 @@ def _copied(model: Model, fields: dict[str, Any], private: dict[str, Any], lazy:
     return copied
 
 
-def _changes(attributes: dict[str, Any], quieted: dict[int, tuple[Any, Any]]) -> dict[str, Any]:
-    """The attributes that must differ in the copy; a client that stands in two places is copied once."""
-    changes = {}
-    for name, value in attributes.items():
-        if id(value) not in quieted:
-            quieted[id(value)] = (value, quiet(value))
-        if quieted[id(value)][1] is not value:
-            changes[name] = quieted[id(value)][1]
-    return changes
+def _changes(attributes: dict[str, Any], known: dict[int, tuple[Any, Any]]) -> dict[str, Any]:
+    """The attributes that must differ in the copy."""
+    copies = {name: quiet(value, known) for name, value in attributes.items()}
+    return {name: copied for name, copied in copies.items() if copied is not attributes[name]}
 
 
 def _packages(model: BaseChatModel) -> list[str]:
