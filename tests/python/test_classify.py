@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import pickle
+import re
 import socket
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -1287,6 +1289,11 @@ def test_import_is_light() -> None:
 
 
 def test_kinds_are_the_cores() -> None:
-    """The kinds here are the kinds of the core, each blamed on someone the core knows."""
-    assert set(BLAME.values()) == {"endpoint", "credential", "model", "rate", "nobody"}
-    assert all(kind == kind.lower() and kind.replace("_", "").isalpha() for kind in BLAME)
+    """The kinds and blames here are those of the core, name by name."""
+    source = (Path(__file__).parents[2] / "src" / "base" / "verdict.rs").read_text("utf-8")
+    kinds = source.partition("FailureKind {")[2].partition("\n}")[0]
+    assert set(re.findall(r'= "(\w+)",', kinds)) == set(BLAME)
+    blames = source.partition("pub enum Blame {")[2].partition("\n}")[0]
+    assert {name.lower() for name in re.findall(r"^ +(\w+),", blames, re.MULTILINE)} == set(
+        BLAME.values()
+    )

@@ -189,8 +189,10 @@ def test_cause_is_chained() -> None:
         ),
         (
             hf.StreamInterrupted(received="", cause=ConnectionResetError()),
-            "The stream was interrupted by ConnectionResetError after its first content had been "
-            "handed out.",
+            (
+                "The stream was interrupted by ConnectionResetError after its first content had "
+                "been handed out."
+            ),
         ),
         (hf.Truncated(received=""), "The answer ended too early to be complete."),
         (

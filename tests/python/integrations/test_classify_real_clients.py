@@ -113,9 +113,7 @@ STREAM: dict[str, Call] = {
     "anthropic-async": lambda url: _run(_anthropic_async(url, stream=True)),
     "ChatOpenAI": lambda url: list(_chat_openai(url).stream("hi")),
     "ChatOpenAI-async": lambda url: _run(_drained(_chat_openai(url).astream("hi"))),
-    "ChatOpenAI-responses": lambda url: list(
-        _chat_openai(url, use_responses_api=True).stream("hi")
-    ),
+    "ChatOpenAI-responses": lambda url: list(_responses(url).stream("hi")),
     "ChatAnthropic": lambda url: list(_chat_anthropic(url).stream("hi")),
 }
 
@@ -262,7 +260,7 @@ def test_silent_faults_are_silent(server: FaultServer, name: str) -> None:
 
 @pytest.mark.parametrize("client", UNARY)
 def test_health(server: FaultServer, client: str) -> None:
-    """The server is no liar: what is healthy is taken for healthy, unary and streamed, tools too."""
+    """What is healthy is taken for healthy, unary and streamed, tools too."""
     assert "Hello from the other side" in str(UNARY[client](server.url("ok")))
     assert STREAM[client](server.url("ok"))
     assert "scratch" in str(UNARY[client](server.url("ok-tool")))
@@ -377,10 +375,9 @@ def test_pool_exhausted_under_a_sdk(server: FaultServer) -> None:
     url = server.url("ok", "/v1")
     with openai.OpenAI(api_key="k", base_url=url, max_retries=0, http_client=http) as client:
         held = client.chat.completions.create(model="stub", messages=ASK, stream=True)
-        ask = lambda _: client.with_options(
-            timeout=httpx2.Timeout(TIMEOUT, read=5.0)
-        ).chat.completions.create(model="stub", messages=ASK)
-        exc = raised(ask, "")
+        brief_pool = client.with_options(timeout=httpx2.Timeout(TIMEOUT, read=5.0))
+        ask = {"model": "stub", "messages": ASK}
+        exc = raised(lambda _: brief_pool.chat.completions.create(**ask), "")
         held.close()
     assert type(exc).__name__ == "APITimeoutError"
     assert hf.classify(exc).kind == "local"
@@ -424,6 +421,6 @@ def test_cancellation(server: FaultServer) -> None:
 
 def test_prompts_stay_out(server: FaultServer) -> None:
     """No verdict quotes the server's message, the request or a key."""
-    for client in UNARY:
-        verdict = hf.classify(raised(UNARY[client], server.url("context-anthropic")))
+    for call in UNARY.values():
+        verdict = hf.classify(raised(call, server.url("context-anthropic")))
         assert "300000" not in str(verdict) + repr(verdict)
