@@ -27,6 +27,7 @@ from holdfast._exceptions import (
     Truncated,
 )
 from holdfast._history import Tried, history
+from holdfast._llm import llm_defaults
 from holdfast._native import Backoff, BreakerMetrics, __version__
 from holdfast._policies import (
     DEFAULT,
@@ -88,6 +89,7 @@ __all__ = [
     "exponential",
     "history",
     "linear",
+    "llm_defaults",
     "resilient",
     "subscribe",
 ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Literal, ParamSpec
 
+    from holdfast._completion import Completion
     from holdfast._events import Event
     from holdfast._exceptions import StreamInterrupted
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     Seconds = float | int | timedelta
     Classifier = Callable[[BaseException], Any] | tuple[Any, ...] | list[Any]
     Key = Callable[[tuple[Any, ...], dict[str, Any]], str]
+    Validate = Callable[[Any], object] | Literal[False]
     Resume = Callable[[StreamInterrupted], tuple[tuple[Any, ...], dict[str, Any]] | None]
 
 T = TypeVar("T")
@@ -394,7 +396,9 @@ class Pipeline(_Guarding, _native.Pipeline):
         classify: ``exc -> Verdict`` (or ``"ok"``, ``"fail"``, ``"throttled"``, ``"ignore"``; ``None`` for the rules
             that would have applied anyway).
         validate: ``answer -> object``: raises, or returns ``False``, if a complete answer must not be believed; it then
-            counts as a failure (:class:`Truncated`). Not asked about a plain generator's items.
+            counts as a failure (:class:`Truncated`). Not asked about a plain generator's items. ``None``: the answers
+            of chat models and clients are checked for being whole; ``False``: they are not. Of these, a validator
+            of your own is asked after that check (docs/guides/streaming.md).
         resume: ``StreamInterrupted -> (args, kwargs) | None``: how to go on after a stream broke that had been handed
             out in part: the arguments of the next attempt, whose items follow. ``None``: the error is raised.
         name: A label for its events.
@@ -403,7 +407,10 @@ class Pipeline(_Guarding, _native.Pipeline):
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ()
+    __slots__ = ("_completion", "_given")
+
+    _completion: Completion | None
+    _given: tuple[Validate | None, Classifier | None, Resume | None]
 
     def __new__(
         cls,
@@ -411,27 +418,59 @@ class Pipeline(_Guarding, _native.Pipeline):
         retry: Retry | int | None = None,
         breaker: CircuitBreaker | int | None = None,
         timeout: Timeout | Seconds | None = None,
-        validate: Callable[[Any], object] | None = None,
+        validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
         name: str | None = None,
         _governor: Callable[[], Any] | None = None,
+        _rules: Callable[[BaseException], Any] = _classify.judge_plain,
+        _like: Pipeline | None = None,
     ) -> Pipeline:
         retry = as_retry(retry)
-        validate, resume = checked_answers(validate, resume)
+        checked, resume = checked_answers(validate, resume)
         breaker = as_breaker(breaker)
-        return super().__new__(
+        self = super().__new__(
             cls,
             retry=retry,
             breaker=breaker,
             timeout=as_timeout(timeout),
-            classify=compose(classify, breaker.classify if breaker is not None else None, retry),
-            answers=(validate, _governor, resume),
-            name=_label(name, "pipeline"),
+            classify=compose(classify, breaker.classify if breaker is not None else None, retry, _rules),
+            answers=(checked, _governor, resume),
+            name=_label(name, "pipeline") if _like is None else _like.name,
+            like=_like,
         )
+        self._given = (validate, classify, resume)
+        self._completion = None
+        return self
 
     def _as_pipeline(self) -> Pipeline:
         return self
+
+    def _for_chat(self, kind: str) -> Pipeline:
+        """This pipeline as chat models and clients use it: the same parts, but answers must be whole.
+
+        Errors are judged by the classifier for LLM calls, streams are governed, and whole answers validated
+        unless ``validate=False``. Its ``_completion`` is what holds the validator and the governors; ``kind`` is
+        one of `holdfast._completion`.
+        """
+        from holdfast._completion import Completion
+
+        validate, classify, resume = self._given
+        completion = Completion(kind, check=validate is not False, own=validate or None)
+        chat = Pipeline(
+            retry=self.retry,
+            breaker=self.breaker,
+            timeout=self.timeout,
+            validate=completion.validate if validate is not False else None,
+            classify=classify,
+            resume=resume,
+            _governor=completion.governor,
+            _rules=_classify.classify,
+            _like=self,
+        )
+        chat._given = self._given
+        chat._completion = completion
+        return chat
 
     def stream(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Iterates over what ``fn`` returns, guarded: until the first item a failure is tried again."""
@@ -459,7 +498,7 @@ def resilient(
     retry: Retry | int | None = None,
     breaker: CircuitBreaker | int | None = None,
     timeout: Timeout | Seconds | None = None,
-    validate: Callable[[Any], object] | None = None,
+    validate: Validate | None = None,
     classify: Classifier | None = None,
     resume: Resume | None = None,
     name: str | None = None,
@@ -477,15 +516,15 @@ def resilient(
 
 
 def checked_answers(
-    validate: Callable[[Any], object] | None, resume: Resume | None
+    validate: Validate | None, resume: Resume | None
 ) -> tuple[Callable[[Any], None] | None, Resume | None]:
-    """Both must be callable; a validator that returns ``False`` raises."""
+    """Both must be callable; a validator that returns ``False`` raises. ``False`` in its place is none."""
     if resume is not None and not callable(resume):
         raise refuse("resume", "be callable: resume(interrupted) -> (args, kwargs) or None", resume)
-    if validate is None:
+    if validate is None or validate is False:
         return None, resume
     if not callable(validate):
-        raise refuse("validate", "be callable: it is given the answer", validate)
+        raise refuse("validate", "be callable (it is given the answer), None, or False to check nothing", validate)
     asked = validate
 
     def check(answer: Any) -> None:
@@ -520,9 +559,13 @@ def as_timeout(value: Timeout | Seconds | None) -> Timeout | None:
     return Timeout(value)
 
 
-def compose(user: Classifier | None, breaker: Any, retry: Retry | None) -> Callable[[BaseException], Any]:
-    """One classifier out of the user's, the breaker's and the retry's narrowing, over the rules for plain calls."""
-    rules: Callable[[BaseException], Any] = _classify.judge_plain
+def compose(
+    user: Classifier | None,
+    breaker: Any,
+    retry: Retry | None,
+    rules: Callable[[BaseException], Any] = _classify.judge_plain,
+) -> Callable[[BaseException], Any]:
+    """One classifier out of the user's, the breaker's and the retry's narrowing, over the rules that apply anyway."""
     if breaker is not None:
         rules = _classify.make_classifier(breaker, rules)
     if user is not None:

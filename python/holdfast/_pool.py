@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from holdfast import _native, _wrap
+from holdfast import _classify, _native, _wrap
 from holdfast._exceptions import refuse
 from holdfast._policies import DEFAULT, CircuitBreaker, _Default, _label, as_breaker, as_retry, as_timeout, checked_answers, compose
 
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
     from typing import Literal, Self
 
+    from holdfast._completion import Completion
     from holdfast._events import Event
-    from holdfast._policies import Classifier, Resume, Retry, Seconds, Timeout
+    from holdfast._policies import Classifier, Resume, Retry, Seconds, Timeout, Validate
 
 ManagerMetrics = _native.ManagerMetrics
 NodeView = _native.NodeView
@@ -233,12 +235,13 @@ class FailoverManager(_native.FailoverManager):
         breaker: CircuitBreaker | int | _Default | None = DEFAULT,
         retry: Retry | int | None = None,
         timeout: Timeout | Seconds | None = None,
-        validate: Callable[[Any], object] | None = None,
+        validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
         threads: bool = False,
-        _governor: Callable[[], Any] | None = None,
+        _rules: Callable[[BaseException], Any] = _classify.judge_plain,
+        _completion: Completion | None = None,
     ) -> Self:
         label = _label(name, "failover")
         listed = _checked(nodes)
@@ -248,7 +251,13 @@ class FailoverManager(_native.FailoverManager):
             raise refuse("heartbeat", "be a Heartbeat or None", heartbeat)
         template = CircuitBreaker(label) if isinstance(breaker, _Default) else as_breaker(breaker)
         retry = as_retry(retry)
-        validate, resume = checked_answers(validate, resume)
+        checked, resume = checked_answers(validate, resume)
+        completion = _completion
+        if completion is None and all(_is_chat_model(node.target) for node in listed):
+            completion = completion_of(validate)
+        if completion is not None and validate is not False:
+            checked = completion.validate
+        rules = _rules if completion is None else _classify.classify
         beat = None
         if heartbeat is not None:
             beat = (
@@ -266,8 +275,8 @@ class FailoverManager(_native.FailoverManager):
             breaker=template,
             retry=retry,
             timeout=as_timeout(timeout),
-            classify=compose(classify, template.classify if template is not None else None, retry),
-            answers=(validate, _governor, resume),
+            classify=compose(classify, template.classify if template is not None else None, retry, rules),
+            answers=(checked, None if completion is None else completion.governor, resume),
             exhausted=exhausted,
         )
         self._threads = threads
@@ -375,6 +384,13 @@ class FailoverManager(_native.FailoverManager):
         raise TypeError("a FailoverManager is its state and cannot be copied or pickled; share this one")
 
 
+def completion_of(validate: Validate | None, *, demanding: bool = False) -> Completion:
+    """What checks the answers of a pool of chat models; plain functions may answer in it too."""
+    from holdfast._completion import Completion
+
+    return Completion("langchain", check=validate is not False, own=validate or None, demanding=demanding)
+
+
 def _checked(nodes: Iterable[Node]) -> list[Node]:
     try:
         listed = list(nodes)
@@ -462,6 +478,14 @@ def _in_own_loop(function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
             return pool.submit(context.run, asyncio.run, main()).result()
 
     return run
+
+
+def _is_chat_model(target: Any) -> bool:
+    chat = sys.modules.get("langchain_core.language_models.chat_models")
+    base = sys.modules.get("langchain_core.runnables.base")
+    while base is not None and isinstance(target, base.RunnableBindingBase):
+        target = target.bound
+    return chat is not None and isinstance(target, chat.BaseChatModel)
 
 
 def _is_runnable(target: Any) -> bool:
