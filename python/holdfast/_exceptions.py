@@ -162,7 +162,7 @@ class NoNodeReady(Rejected):
 
 
 class RateLimited(Rejected):
-    """Our own rate limit has no room before the deadline. (A provider's 429 is not this.)"""
+    """Our own rate limit has no room before the deadline; a provider's 429 is not this."""
 
     __slots__ = ()
 

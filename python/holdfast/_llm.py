@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from holdfast import _classify
-from holdfast._policies import CircuitBreaker, Pipeline, Retry, RetryBudget, Timeout, _Default, exponential
+from holdfast._policies import CircuitBreaker, Pipeline
+from holdfast._retry import Retry, RetryBudget, exponential
+from holdfast._timeout import Timeout
+from holdfast._values import Default
 
+TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 
 def llm_defaults(**overrides: Any) -> Pipeline:
@@ -43,7 +46,7 @@ def llm_fields(overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choose(value: Any, make: Callable[..., Any]) -> Any:
-    if value is make or isinstance(value, _Default):
+    if value is make or isinstance(value, Default):
         return make()
     return make(value) if isinstance(value, (int, float)) else value
 

@@ -4,6 +4,10 @@
 //! layer. All unsafe code of the crate, where there is any, lives in `call/`.
 //!
 //! It deliberately does not hold the public API: `python/holdfast` does, and adds docstrings and types.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands the arguments of functions and methods over by value"
+)]
 
 mod bridge;
 mod call;
@@ -18,6 +22,19 @@ mod pool;
 mod views;
 
 use pyo3::prelude::*;
+
+/// Runs `act`, which may run Python code, where an exception may be on its way already: in a destructor,
+/// which can run while the interpreter unwinds a frame. None at interpreter shutdown.
+fn apart<R>(act: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+    Python::try_attach(|py| {
+        let on_its_way = PyErr::take(py);
+        let result = act(py);
+        if let Some(error) = on_its_way {
+            error.restore(py);
+        }
+        result
+    })
+}
 
 /// The native part of Holdfast. Use the names of `holdfast`, not these.
 #[pymodule]

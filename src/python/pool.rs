@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use super::heartbeat::{self, Asked, no_thread};
+use super::heartbeat::{self, Asked, Pulse};
 use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
 use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
@@ -18,8 +17,6 @@ use crate::python::call::{Callee, Colour, Guard, NodeTargets, Targets, Wiring, m
 use crate::python::convert::{choice, count, real};
 use crate::python::errors;
 use crate::runtime::clock;
-use crate::runtime::probe::ProbeTable;
-use crate::runtime::ticker::Ticker;
 
 /// A pool of nodes and the policies of the calls to them; the instance is the state.
 #[pyclass(subclass, frozen, weakref, module = "holdfast._native")]
@@ -28,8 +25,7 @@ pub struct FailoverManager {
     wiring: Arc<Wiring>,
     roster: Arc<Roster>,
     targets: Arc<Targets>,
-    probes: Arc<ProbeTable>,
-    ticker: Mutex<Option<Ticker>>,
+    pulse: Arc<Pulse>,
     probe: Option<Py<PyAny>>,
 }
 
@@ -54,48 +50,23 @@ fn describe<'py>(row: &Bound<'py, PyAny>) -> PyResult<Described<'py>> {
     config.tier = count("tier", &row.get_item(3)?, 0)?;
     let mut callables = row.get_item(4)?.cast_into::<PyList>()?.into_iter();
     let mut next = || callables.next().filter(|c| !c.is_none()).map(Bound::unbind);
-    let targets = NodeTargets {
-        node: row.get_item(0)?.unbind(),
-        callables: [next(), next(), next(), next()],
-    };
+    let targets =
+        NodeTargets { node: row.get_item(0)?.unbind(), callables: [next(), next(), next(), next()] };
     let how = row.get_item(5)?;
-    let (asked, probe) = if how.is_none() {
-        (None, None)
-    } else {
-        (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?))
-    };
+    let (asked, probe) =
+        if how.is_none() { (None, None) } else { (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?)) };
     config.heartbeat = asked.is_some();
     config.validate().map_err(|error| config_error(row.py(), &error))?;
     Ok(Described { config, targets, asked, probe })
 }
 
 impl FailoverManager {
-    fn adopt(
-        &self,
-        py: Python<'_>,
-        id: NodeId,
-        targets: NodeTargets,
-        asked: Option<Asked>,
-    ) -> PyResult<()> {
+    fn adopt(&self, py: Python<'_>, id: NodeId, targets: NodeTargets, asked: Option<Asked>) -> PyResult<()> {
         if let Some(asked) = asked {
-            self.probes.set(id, Arc::new(asked.into_probe(py)?));
+            self.pulse.probes.set(id, Arc::new(asked.into_probe(py)?));
         }
         self.targets.write().insert(id, Arc::new(targets));
         Ok(())
-    }
-
-    /// Starts the heartbeat, unless it beats already or there is none.
-    fn ensure_beating(&self) -> PyResult<()> {
-        if self.roster.pool().heartbeat().is_none() {
-            return Ok(());
-        }
-        let mut ticker = self.ticker.lock();
-        let beating = match &*ticker {
-            Some(ticker) => ticker.revive(),
-            None => Ticker::start(self.roster.pool(), Arc::clone(&self.probes) as Arc<_>)
-                .map(|started| *ticker = Some(started)),
-        };
-        beating.map_err(|error| no_thread(&error))
     }
 
     fn id_of(&self, py: Python<'_>, name: &str) -> PyResult<NodeId> {
@@ -128,23 +99,29 @@ impl FailoverManager {
         let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
         let template = breaker.map(|b| b.get().breaker().fork(b.get().breaker().source().clone()));
         let roster = Arc::new(Roster::new(Arc::new(pool), source.clone(), template));
+        let pulse = Arc::new(Pulse::new(Arc::clone(&roster)));
         let parts = Parts {
             source,
             retry,
             timeout,
             classify,
             target: Target::Roster(Arc::clone(&roster)),
-            exhausted: choice("exhausted", exhausted, "'fail_fast', 'wait', 'try_anyway'", Exhausted::from_name)?,
+            exhausted: choice(
+                "exhausted",
+                exhausted,
+                "'fail_fast', 'wait', 'try_anyway'",
+                Exhausted::from_name,
+            )?,
             key: None,
             answers,
+            pulse: Some(Arc::clone(&pulse)),
         };
         let probe = described.iter().find_map(|node| node.probe.clone()).map(Bound::unbind);
         let manager = Self {
             wiring: Arc::new(parts.wire()?),
             roster,
             targets: Arc::new(Targets::new(HashMap::new())),
-            probes: Arc::new(ProbeTable::default()),
-            ticker: Mutex::new(None),
+            pulse,
             probe,
         };
         for node in described {
@@ -168,6 +145,7 @@ impl FailoverManager {
 
     /// A manager has a breaker per node: see `node_breaker`.
     #[getter]
+    #[expect(clippy::unused_self, reason = "a getter of Python's has a self")]
     const fn breaker(&self) -> Option<Py<CircuitBreaker>> {
         None
     }
@@ -187,7 +165,6 @@ impl FailoverManager {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let manager = slf.get();
-        manager.ensure_beating()?;
         let targets = Arc::clone(&manager.targets);
         let callee = match function {
             Some(function) => Callee::WithNode(function.unbind(), targets),
@@ -206,9 +183,7 @@ impl FailoverManager {
         let node = describe(row)?;
         let id = moment(|at| self.roster.add(node.config, at.now, at.out));
         self.adopt(py, id.map_err(|error| config_error(py, &error))?, node.targets, node.asked)?;
-        if let Some(ticker) = &*self.ticker.lock() {
-            ticker.wake();
-        }
+        self.pulse.wake();
         Ok(())
     }
 
@@ -229,19 +204,19 @@ impl FailoverManager {
 
     /// Starts the heartbeat. Calls work without it: it begins with the first of them.
     fn start(&self) -> PyResult<()> {
-        self.ensure_beating()
+        self.pulse.ensure()
     }
 
-    /// Ends the heartbeat; calls still work.
+    /// Ends the heartbeat; calls still work, and the next one starts it again.
     fn stop(&self) {
-        drop(self.ticker.lock().take());
+        self.pulse.stop();
     }
 
     /// Takes a node out; calls that are there end as they would have.
     fn remove_node(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let id = moment(|at| self.roster.remove(name, at.now, at.out));
         let id = id.map_err(|error| config_error(py, &error))?;
-        self.probes.remove(id);
+        self.pulse.probes.remove(id);
         // Calls under way hold their own targets; the map's are let go outside its lock (R3).
         let gone = self.targets.write().remove(&id);
         drop(gone);
@@ -289,7 +264,7 @@ impl FailoverManager {
     /// Waits until `n` nodes are ready, with the GIL released; `False` if `timeout` seconds ran out.
     #[pyo3(signature = (n=1, timeout=None))]
     fn wait_ready(&self, py: Python<'_>, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        self.ensure_beating()?;
+        self.pulse.ensure()?;
         heartbeat::wait_ready(py, &self.roster, n, timeout)
     }
 
@@ -301,7 +276,7 @@ impl FailoverManager {
         n: usize,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.ensure_beating()?;
+        self.pulse.ensure()?;
         heartbeat::await_ready(py, &self.roster, n, timeout)
     }
 

@@ -52,7 +52,9 @@ impl NodeView {
 impl NodeView {
     fn __repr__(&self) -> String {
         let Self { name, state, ready, in_flight, failures, .. } = self;
-        format!("NodeView({name:?}, state={state:?}, ready={ready}, in_flight={in_flight}, failures={failures})")
+        format!(
+            "NodeView({name:?}, state={state:?}, ready={ready}, in_flight={in_flight}, failures={failures})"
+        )
     }
 }
 
@@ -80,8 +82,7 @@ impl ManagerMetrics {
             rejected: calls.rejected,
             failures: pool.failures,
             recoveries: pool.recoveries,
-            recovery_success_rate: (pool.failures > 0)
-                .then(|| pool.recoveries as f64 / pool.failures as f64),
+            recovery_success_rate: (pool.failures > 0).then(|| pool.recoveries as f64 / pool.failures as f64),
             mean_recovery_time: pool.mean_recovery_time.map(|span| span.as_secs_f64()),
             in_flight: pool.in_flight,
         }

@@ -205,9 +205,7 @@ def _take_status(facts: Facts, value: object) -> None:
     status = _whole(value)
     if status is None:
         text = _text(value)
-        status = (
-            int(text) if text and len(text) == 3 and text.isascii() and text.isdigit() else None
-        )
+        status = int(text) if text and len(text) == 3 and text.isascii() and text.isdigit() else None
     if status is None:
         return
     if 300 <= status <= 599:

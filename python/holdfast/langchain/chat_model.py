@@ -26,6 +26,7 @@ from typing import Any, TypeVar, cast
 from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+from holdfast._chat import for_chat
 from holdfast.langchain._copies import quiet_model
 from holdfast.langchain._messages import Attempts, Resumable, arelay, relay, sign_result
 from holdfast.langchain._nodes import marks_its_ends
@@ -45,7 +46,7 @@ def guard_chat_model(pipeline: Any, model: Model) -> Model:
         model: The chat model. It is not changed; the retries of its SDK are off on the copy that is used.
     """
     cls: type[Model] = _guarded_class(type(model))
-    chat = pipeline._for_chat("langchain")
+    chat = for_chat(pipeline, "langchain")
     marks = marks_its_ends(model)
     if marks is not None:
         chat._completion.tell(None, marks)

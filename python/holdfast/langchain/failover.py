@@ -18,8 +18,8 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import PrivateAttr
 
+from holdfast._chat import completion_of
 from holdfast._completion import Completion
-from holdfast._pool import completion_of
 from holdfast.langchain._bindings import Recipe, bound_arguments, rebind
 from holdfast.langchain._messages import Attempts, Resumable, arelay, as_chunk, relay, sign_result
 from holdfast.langchain._nodes import Targets, manager_for_llms, marks_its_ends, takes_run_manager

@@ -27,10 +27,10 @@ impl Flow {
         interrupted: Option<&Py<PyAny>>,
     ) -> PyResult<Self> {
         let governor = factory.map(|factory| factory.call0(py)).transpose()?;
-        if let (Some(governor), Some(error)) = (&governor, interrupted) {
-            if let Some(after) = governor.bind(py).getattr_opt(intern!(py, "after"))? {
-                after.call1((error,))?;
-            }
+        if let (Some(governor), Some(error)) = (&governor, interrupted)
+            && let Some(after) = governor.bind(py).getattr_opt(intern!(py, "after"))?
+        {
+            after.call1((error,))?;
         }
         Ok(Self { governor, pending: VecDeque::new(), heard: false })
     }

@@ -5,15 +5,15 @@
 //! early, or dropping it, is neutral.
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyStopIteration, PyValueError};
+use pyo3::exceptions::{PyStopIteration, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::call::Call;
 use super::flow::Flow;
 use super::guard::Guard;
-use super::resume::{Input, Resumed, resume};
+use super::resume::{Input, Resumed, resume, unmistakable};
+use super::under_way::Call;
 use super::wait;
 use crate::base::Time;
 use crate::pipeline::{Attempt, Step};
@@ -49,7 +49,13 @@ struct Run {
     since: Option<Time>,
 }
 
-type Turn = (State, PyResult<Py<PyAny>>);
+type Turn = (State, PyResult<Progress>);
+
+/// How one step of ours ends well.
+enum Progress {
+    Item(Py<PyAny>),
+    End(Py<PyAny>),
+}
 
 /// What is to be done next.
 enum Todo<'py> {
@@ -75,24 +81,33 @@ impl Stream {
         let state = taken.ok_or_else(|| PyValueError::new_err("generator already executing"))?;
         let (state, result) = advance(py, state, input);
         *self.state.lock() = Some(state);
-        result
+        match result {
+            Ok(Progress::Item(item)) => Ok(item),
+            Ok(Progress::End(value)) => Err(PyStopIteration::new_err((value,))),
+            Err(error) => Err(unmistakable(py, error, "generator")),
+        }
     }
 }
 
 /// One step: to the next item, or to the end.
 fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
     let mut todo = match (state, input) {
-        (State::Done | State::New(_), Input::Throw(error)) => return (State::Done, Err(error)),
-        (State::Done, Input::Send(_)) => return (State::Done, Err(PyStopIteration::new_err(()))),
+        (State::Done | State::New(_) | State::Ending(..), Input::Throw(error)) => {
+            return (State::Done, Err(error));
+        }
+        (State::Done, Input::Send(_)) => return (State::Done, Ok(Progress::End(py.None()))),
+        (State::New(call), Input::Send(value)) if !value.is_none() => {
+            let text = "can't send non-None value to a just-started generator";
+            return (State::New(call), Err(PyTypeError::new_err(text)));
+        }
         (State::New(mut call), Input::Send(_)) => match call.start(py) {
             Ok(step) => Todo::Follow(call, step),
             Err(error) => return (State::Done, Err(error)),
         },
         (State::Running(mut run), input) => match (&input, run.flow.next()) {
-            (Input::Send(_), Some(item)) => return (State::Running(run), Ok(item)),
+            (Input::Send(_), Some(item)) => return (State::Running(run), Ok(Progress::Item(item))),
             _ => Todo::Resume(run, input),
         },
-        (State::Ending(..), Input::Throw(error)) => return (State::Done, Err(error)),
         (State::Ending(flow, end), Input::Send(_)) => return ending(flow, end),
     };
     let mut busy = Busy::idle();
@@ -108,16 +123,15 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
 /// Hands out what is left, then ends.
 fn ending(mut flow: Flow, end: PyResult<Py<PyAny>>) -> Turn {
     match flow.next() {
-        Some(item) => (State::Ending(flow, end), Ok(item)),
-        None => (State::Done, end.and_then(|value| Err(PyStopIteration::new_err((value,))))),
+        Some(item) => (State::Ending(flow, end), Ok(Progress::Item(item))),
+        None => (State::Done, end.map(Progress::End)),
     }
 }
 
 /// Resumes the user's iterator once.
 fn turn<'py>(py: Python<'py>, mut run: Run, input: Input<'py>) -> Todo<'py> {
     let phase = if run.begun || run.flow.heard() { Phase::NextItem } else { Phase::FirstItem };
-    let since = run.since.unwrap_or_else(clock::now);
-    run.since = Some(since);
+    let since = *run.since.get_or_insert_with(clock::now);
     run.call.waits(py, phase, since);
     let resumed = match run.call.within(py, || resume(run.inner.bind(py), input)) {
         Ok(resumed) => resumed,
@@ -139,7 +153,7 @@ fn yielded(py: Python<'_>, mut run: Run, item: PyResult<Py<PyAny>>) -> Todo<'_> 
             run.call.handed();
             run.begun = true;
             run.since = None;
-            Todo::Return((State::Running(run), Ok(item)))
+            Todo::Return((State::Running(run), Ok(Progress::Item(item))))
         }
         Ok(None) => {
             run.call.heard();
@@ -160,7 +174,7 @@ fn returned(py: Python<'_>, mut run: Run, value: Py<PyAny>) -> Todo<'_> {
         return raised(py, run, error);
     }
     let Run { mut call, flow, .. } = run;
-    match call.record_unchecked(py, Ok(value)) {
+    match call.record_end(value) {
         Step::Finish(finish) => {
             let end = call.finish(py, finish);
             Todo::Return(ending(flow, end))
@@ -190,8 +204,7 @@ fn follow<'py>(py: Python<'py>, mut call: Call, step: Step, busy: &mut Busy) -> 
             call.wake()
         }),
         Step::Finish(finish) => {
-            let end = call.finish(py, finish).and_then(|value| Err(PyStopIteration::new_err((value,))));
-            return Todo::Return((State::Done, end));
+            return Todo::Return((State::Done, call.finish(py, finish).map(Progress::End)));
         }
     };
     match next {

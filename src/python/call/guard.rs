@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::{Callee, Colour, async_stream, coroutine, function, generator};
 use crate::pipeline::{Plan, Target};
+use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 
 /// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
@@ -29,6 +30,8 @@ pub struct Wiring {
     pub governor: Option<Py<PyAny>>,
     /// `StreamInterrupted -> (args, kwargs) | None`: how to go on after a stream broke.
     pub resume: Option<Py<PyAny>>,
+    /// What asks a manager's nodes for signs of life.
+    pub pulse: Option<Arc<Pulse>>,
 }
 
 impl Wiring {
@@ -65,6 +68,11 @@ impl Guard {
 
     pub(super) const fn callee(&self) -> &Callee {
         &self.callee
+    }
+
+    /// A manager's heartbeat begins with its first call, and again with the first one in a forked child.
+    pub(super) fn keep_beating(&self) -> PyResult<()> {
+        self.wiring.pulse.as_ref().map_or(Ok(()), |pulse| pulse.ensure())
     }
 
     /// The call's key, where breakers are kept by key. A key function that raises ends the call with its error.
@@ -138,6 +146,12 @@ impl Guard {
     #[getter]
     fn pipeline(&self, py: Python<'_>) -> Py<PyAny> {
         self.owner.clone_ref(py)
+    }
+
+    /// How its answer is given: "function", "coroutine", "generator" or "async_generator".
+    #[getter]
+    const fn colour(&self) -> &'static str {
+        self.colour.as_str()
     }
 
     /// The breaker, or `None`.

@@ -11,6 +11,7 @@ use crate::pipeline::{Exhausted, Plan, Target};
 use crate::policy::timeout::TimeoutConfig;
 use crate::python::call::{Callee, Colour, Guard, Wiring};
 use crate::python::convert::{choice, refuse};
+use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 
 /// The policies a plan is compiled from, beside whom it asks.
@@ -32,6 +33,8 @@ pub struct Parts<'py> {
     pub key: Option<Py<PyAny>>,
     /// What looks at answers and streams.
     pub answers: Answers,
+    /// A manager's heartbeat.
+    pub pulse: Option<Arc<Pulse>>,
 }
 
 /// What looks at answers and streams: `(validate, governor, resume)`, each a callable or none.
@@ -44,7 +47,7 @@ impl Parts<'_> {
         if !self.classify.is_callable() {
             return Err(refuse("classify", "be callable: classify(exc) -> Verdict", &self.classify));
         }
-        let retry = self.retry.as_ref().map(|retry| retry.get());
+        let retry = self.retry.as_ref().map(Bound::get);
         let judge = Judge::new(self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
         let plan = Plan {
             source: self.source,
@@ -55,7 +58,16 @@ impl Parts<'_> {
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
         let (validate, governor, resume) = self.answers;
-        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key, validate, governor, resume })
+        Ok(Wiring {
+            plan: Arc::new(plan),
+            judge,
+            backoff,
+            key: self.key,
+            validate,
+            governor,
+            resume,
+            pulse: self.pulse,
+        })
     }
 }
 
@@ -85,10 +97,7 @@ impl Pipeline {
         like: Option<Bound<'_, Self>>,
     ) -> PyResult<Self> {
         let py = classify.py();
-        let kept = (
-            retry.as_ref().map(|r| r.clone().unbind()),
-            timeout.as_ref().map(|t| t.clone().unbind()),
-        );
+        let kept = (retry.as_ref().map(|r| r.clone().unbind()), timeout.as_ref().map(|t| t.clone().unbind()));
         let parts = Parts {
             source: like.map_or_else(|| Source::new(name), |like| like.get().wiring.plan.source.clone()),
             retry,
@@ -98,6 +107,7 @@ impl Pipeline {
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
             answers,
+            pulse: None,
         };
         let wiring = Arc::new(parts.wire()?);
         Ok(Self { wiring, retry: kept.0, timeout: kept.1, breaker: breaker.map(Bound::unbind) })
@@ -140,7 +150,11 @@ impl Pipeline {
     }
 
     /// The guarded form of `function`, which is of this colour.
-    fn _guard(slf: &Bound<'_, Self>, function: Bound<'_, PyAny>, colour: &Bound<'_, PyAny>) -> PyResult<Guard> {
+    fn _guard(
+        slf: &Bound<'_, Self>,
+        function: Bound<'_, PyAny>,
+        colour: &Bound<'_, PyAny>,
+    ) -> PyResult<Guard> {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let wiring = Arc::clone(&slf.get().wiring);

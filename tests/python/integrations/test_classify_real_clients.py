@@ -59,12 +59,8 @@ def _anthropic(url: str, *, stream: bool) -> object:
 
 
 async def _anthropic_async(url: str, *, stream: bool) -> object:
-    async with anthropic.AsyncAnthropic(
-        api_key="k", base_url=url, max_retries=0, timeout=TIMEOUT
-    ) as client:
-        answer = await client.messages.create(
-            model="stub", messages=ASK, max_tokens=9, stream=stream
-        )
+    async with anthropic.AsyncAnthropic(api_key="k", base_url=url, max_retries=0, timeout=TIMEOUT) as client:
+        answer = await client.messages.create(model="stub", messages=ASK, max_tokens=9, stream=stream)
         return [chunk async for chunk in answer] if stream else answer
 
 
@@ -120,7 +116,7 @@ STREAM: dict[str, Call] = {
 
 def raised(call: Call, url: str) -> Exception:
     """The exception of a call that must fail."""
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 any: the callers look at it
         call(url)
     return caught.value
 
@@ -156,9 +152,7 @@ EXPECTED: dict[str, tuple[str, str, bool, bool, str]] = {
     **dict.fromkeys((name for name in SCENARIOS if name.startswith("retry-after-")), RATE),
     "retry-after-503": ("throttled", "overloaded", True, True, "endpoint"),
     **dict.fromkeys((name for name in SCENARIOS if name.startswith("quota-")), MONEY),
-    **dict.fromkeys(
-        ("context-openai", "context-anthropic"), ("fail", "context", False, False, "nobody")
-    ),
+    **dict.fromkeys(("context-openai", "context-anthropic"), ("fail", "context", False, False, "nobody")),
     "content-filter": ("fail", "policy", False, False, "nobody"),
     **dict.fromkeys(("reset-before", "eof-before", "garbage", "reset-in-body", "cut-body"), CUT),
     **dict.fromkeys(("bad-gzip", "bad-json", "empty-body"), ODD),
@@ -207,11 +201,7 @@ STREAMED = {
         RATE,
     ),
     **dict.fromkeys(
-        (
-            f"error-{where}-{code}"
-            for where in ("first", "mid")
-            for code in ("server_error", "api_error")
-        ),
+        (f"error-{where}-{code}" for where in ("first", "mid") for code in ("server_error", "api_error")),
         SERVER,
     ),
     "status-503": FULL,
@@ -303,9 +293,7 @@ def test_drip_defeats_the_clients_clock(server: FaultServer) -> None:
 
     with pytest.raises(TimeoutError) as caught:
         _run(call())
-    assert (
-        brief(hf.classify(caught.value)) == LATE
-    )  # by the caller's clock, with a cancel behind it
+    assert brief(hf.classify(caught.value)) == LATE  # by the caller's clock, with a cancel behind it
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
@@ -339,9 +327,7 @@ class TestTransports:
                 "quota-insufficient_quota": "quota",
                 "retry-after-float": "rate_limit",
             }.items():
-                exc = raised(
-                    lambda url: client.get(url).raise_for_status(), server.url(scenario, "/v1/x")
-                )
+                exc = raised(lambda url: client.get(url).raise_for_status(), server.url(scenario, "/v1/x"))
                 assert judge_plain(exc).kind == hf.classify(exc).kind == outcome
 
     def test_unread_stream_stays_unread(self, server: FaultServer, library: Any) -> None:
@@ -369,9 +355,7 @@ class TestTransports:
 
 def test_pool_exhausted_under_a_sdk(server: FaultServer) -> None:
     """openai calls it a timeout; the cause tells that it was our own pool."""
-    http = httpx2.Client(
-        limits=httpx2.Limits(max_connections=1), timeout=httpx2.Timeout(TIMEOUT, read=5.0)
-    )
+    http = httpx2.Client(limits=httpx2.Limits(max_connections=1), timeout=httpx2.Timeout(TIMEOUT, read=5.0))
     url = server.url("ok", "/v1")
     with openai.OpenAI(api_key="k", base_url=url, max_retries=0, http_client=http) as client:
         held = client.chat.completions.create(model="stub", messages=ASK, stream=True)
@@ -407,7 +391,7 @@ def test_cancellation(server: FaultServer) -> None:
 
     async def call() -> BaseException:
         task = asyncio.ensure_future(_openai_async(server.url("slow-headers@9"), stream=False))
-        while server.hits("slow-headers@9") == 0:
+        while server.hits("slow-headers@9") == 0:  # noqa: ASYNC110 the server is another thread's
             await asyncio.sleep(0.005)
         task.cancel()
         try:

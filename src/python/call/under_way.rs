@@ -1,7 +1,5 @@
 //! One call under way, and how it ends for Python.
 
-use std::time::Duration;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -52,6 +50,7 @@ impl Call {
     /// Asks for the first step.
     pub fn start(&mut self, py: Python<'_>) -> PyResult<Step> {
         let guard = self.guard.get();
+        guard.keep_beating()?;
         let key = guard.key(py, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
         let inherited = scope::inherited(py)?;
         let plan = guard.wiring().plan.clone();
@@ -71,8 +70,9 @@ impl Call {
         self.mark = history::youngest_mark();
         self.waits(py, phase, clock::now());
         let kwargs = self.kwargs.as_ref().map(|k| k.bind(py));
-        let callee = self.guard.get().callee();
-        scope::within(py, self.scope.as_ref(), || callee.call(py, attempt, self.args.bind(py), kwargs))?
+        let guard = self.guard.get();
+        let (callee, pool) = (guard.callee(), &guard.wiring().plan.source);
+        scope::within(py, self.scope.as_ref(), || callee.call(py, pool, attempt, self.args.bind(py), kwargs))?
     }
 
     /// Runs a step of the user's code in the attempt's scope.
@@ -116,13 +116,23 @@ impl Call {
     /// Reports what came of an attempt whose answer needs no validation, or has had it.
     pub fn record_unchecked(&mut self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> Step {
         let wiring = self.guard.get().wiring();
-        let mut verdict = wiring.judge.verdict(py, &outcome);
+        let mut verdict = match wiring.judge.verdict(py, &outcome) {
+            Ok(verdict) => verdict,
+            // What interrupts the user's rules (Ctrl-C) takes the place of what they were asked about.
+            Err(interrupt) => return self.record_as(Err(interrupt), &Verdict::Ignore),
+        };
         let nested = wiring.plan.retry.as_ref().is_some_and(|retry| retry.nested);
         if let (Err(error), Verdict::Fail(failure) | Verdict::Throttled(failure)) = (&outcome, &mut verdict) {
             // What an inner layer has given up on is not tried again at the same place (A2).
             failure.retry &= nested || !history::is_exhausted(py, error, self.mark);
         }
         self.record_as(outcome, &verdict)
+    }
+
+    /// Reports that a stream came to its end. That is good, whatever it returned: a rule on values
+    /// speaks of answers.
+    pub fn record_end(&mut self, value: Py<PyAny>) -> Step {
+        self.record_as(Ok(value), &Verdict::Ok)
     }
 
     /// Reports that our own clock ended the attempt (B8).
@@ -133,32 +143,36 @@ impl Call {
     /// Reports that a stream broke after something of it was handed out.
     pub fn record_broken(&mut self, py: Python<'_>, flow: &Flow, error: PyErr, ours: bool) -> Step {
         let judge = &self.guard.get().wiring().judge;
-        let verdict = if ours { judge::timed_out() } else { judge.of_error(py, &error) };
+        let verdict = match if ours { Ok(judge::timed_out()) } else { judge.of_error(py, &error) } {
+            Ok(verdict) => verdict,
+            Err(interrupt) => return self.record_as(Err(interrupt), &Verdict::Ignore),
+        };
         let error = if matches!(verdict, Verdict::Ignore) { error } else { flow.broken(py, error) };
-        if let Some(step) = self.resumed(py, &error, &verdict) {
-            return step;
+        match self.resumed(py, &error, &verdict) {
+            Ok(Some(step)) => step,
+            Ok(None) => self.record_as(Err(error), &verdict),
+            Err(interrupt) => self.record_as(Err(interrupt), &Verdict::Ignore),
         }
-        self.record_as(Err(error), &verdict)
     }
 
     /// Asks the user's `resume` for arguments to go on with; a stream that may go on is not over.
-    fn resumed(&mut self, py: Python<'_>, error: &PyErr, verdict: &Verdict) -> Option<Step> {
-        let resume = self.guard.get().wiring().resume.as_ref()?;
-        verdict.failure()?;
+    fn resumed(&mut self, py: Python<'_>, error: &PyErr, verdict: &Verdict) -> PyResult<Option<Step>> {
+        let Some(resume) = self.guard.get().wiring().resume.as_ref().filter(|_| verdict.failure().is_some())
+        else {
+            return Ok(None);
+        };
         let answer = resume.call1(py, (error.value(py),));
         match answer.and_then(|answer| answer.extract::<Option<(Py<PyTuple>, Py<PyDict>)>>(py)) {
             Ok(Some((args, kwargs))) => {
                 (self.args, self.kwargs) = (args, Some(kwargs));
                 self.interrupted = Some(error.value(py).clone().into_any().unbind());
-                let execution = self.execution.as_mut()?;
-                execution.uncommit();
-                Some(self.record_as(Err(error.clone_ref(py)), verdict))
+                if let Some(execution) = &mut self.execution {
+                    execution.uncommit();
+                }
+                Ok(Some(self.record_as(Err(error.clone_ref(py)), verdict)))
             }
-            Ok(None) => None,
-            Err(broken) => {
-                broken.write_unraisable(py, Some(resume.bind(py)));
-                None
-            }
+            Ok(None) => Ok(None),
+            Err(broken) => judge::report(broken, resume.bind(py)).map(|()| None),
         }
     }
 
@@ -172,13 +186,20 @@ impl Call {
         self.step(Execution::wake)
     }
 
-    /// Asks the user's own back-off how long to wait.
+    /// Asks the user's own back-off how long to wait. One that raises, or gives no number of seconds, is
+    /// reported as unraisable and the default law rules: the user's own exception is not replaced.
+    ///
+    /// # Errors
+    /// What interrupted it and is no `Exception`.
     pub fn ask_backoff(&mut self, py: Python<'_>, retry: u32) -> PyResult<Step> {
-        let delay = match &self.guard.get().wiring().backoff {
-            Some(backoff) => convert::span("backoff", &backoff.bind(py).call1((retry,))?)?,
-            None => Duration::ZERO,
+        let answer = match self.guard.get().wiring().backoff.as_ref().map(|backoff| backoff.bind(py)) {
+            Some(backoff) => {
+                let asked = backoff.call1((retry,)).and_then(|told| convert::span("backoff", &told));
+                asked.map(Some).or_else(|broken| judge::report(broken, backoff).map(|()| None))?
+            }
+            None => None,
         };
-        Ok(self.step(|execution, at| execution.answer_backoff(delay, at)))
+        Ok(self.step(|execution, at| execution.answer_backoff(answer, at)))
     }
 
     /// The machine, while the call is under way.
