@@ -30,19 +30,8 @@ def for_chat(pipeline: Pipeline, kind: str) -> Pipeline:
         pipeline: It is not changed, and neither is its breaker, budget or anything that it shares.
         kind: One of those of `holdfast._completion`.
     """
-    validate, classify, resume = pipeline._given
-    return Pipeline(
-        retry=pipeline.retry,
-        breaker=pipeline.breaker,
-        timeout=pipeline.timeout,
-        validate=validate,
-        classify=classify,
-        resume=resume,
-        name=pipeline.name,
-        _rules=_classify.classify,
-        _completion=completion_of(validate, kind, demanding=True),
-        _like=pipeline,
-    )
+    completion = completion_of(pipeline._given["validate"], kind, demanding=True)
+    return Pipeline(**pipeline._given, _rules=_classify.classify, _completion=completion, _like=pipeline)
 
 
 def completion_of(

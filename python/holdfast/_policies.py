@@ -188,8 +188,9 @@ class Pipeline(Guarding, State, _native.Pipeline):
 
     __slots__ = ("_completion", "_given")
 
+    # What its form for chat models and clients is made of (`_chat.py`).
     _completion: Completion | None
-    _given: tuple[Validate | None, Classifier | None, Resume | None]
+    _given: dict[str, Any]
 
     def __new__(
         cls,
@@ -218,8 +219,14 @@ class Pipeline(Guarding, State, _native.Pipeline):
             name=label(name, "pipeline"),
             like=_like,
         )
-        # What its form for chat models and clients is made of (`_chat.py`).
-        object.__setattr__(self, "_given", (validate, classify, resume))
+        given = {
+            "retry": retry,
+            "breaker": breaker,
+            "validate": validate,
+            "classify": classify,
+            "resume": resume,
+        }
+        object.__setattr__(self, "_given", {**given, "timeout": self.timeout, "name": self.name})
         object.__setattr__(self, "_completion", _completion)
         return self
 

@@ -25,8 +25,6 @@ _CALL_BLOCKS: Final = frozenset(
 )  # fmt: skip
 """Content blocks that ask the caller to do something. Tools of the provider's own are none of these."""
 
-_NO_CALLS: Final = {"tool_calls": [], "invalid_tool_calls": []}
-
 
 def read(value: Any) -> Answer | None:
     """What a result, a generation or a message shows."""
@@ -176,6 +174,8 @@ def _stripped(message: Any) -> Any:
     if not (_is_message(message) and _asks(message)):
         return message
     words = {key: value for key, value in message.additional_kwargs.items() if key not in _CALLS}
-    pieces = {} if field(message, "tool_call_chunks") is None else {"tool_call_chunks": []}
-    content = _without_call_blocks(message.content)
-    return message.model_copy(update={**_NO_CALLS, **pieces, "content": content, "additional_kwargs": words})
+    changes: dict[str, Any] = {"content": _without_call_blocks(message.content), "additional_kwargs": words}
+    for calls in ("tool_calls", "invalid_tool_calls", "tool_call_chunks"):
+        if field(message, calls) is not None:
+            changes[calls] = []
+    return message.model_copy(update=changes)

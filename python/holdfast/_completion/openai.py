@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from holdfast._completion.governor import Reader
 
-_WORDS: Final = ("content", "refusal", "reasoning", "reasoning_content", "reasoning_details", "audio", "parsed")
+_WORDS: Final = (
+    "content",
+    "refusal",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+    "audio",
+    "parsed",
+)
 """Where a message or a delta says something; the reasoning ones are those of compatible servers."""
 
 

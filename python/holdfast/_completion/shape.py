@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 _LABELS = frozenset(
@@ -11,15 +10,9 @@ _LABELS = frozenset(
 """Fields that say what a block is, not what it says."""
 
 
-@lru_cache(maxsize=512)
-def names(cls: type) -> frozenset[str]:
-    """The names of the class and its ancestors: the same in every version of a library."""
-    return frozenset(ancestor.__name__ for ancestor in cls.__mro__)
-
-
 def is_a(thing: Any, name: str) -> bool:
-    """Has the thing's class this name, or an ancestor of it?"""
-    return name in names(type(thing))
+    """Has the thing's class this name, or an ancestor of it? Names are the same in every version."""
+    return any(ancestor.__name__ == name for ancestor in type(thing).__mro__)
 
 
 def field(thing: Any, name: str) -> Any:

@@ -48,7 +48,7 @@ def guard_chat_model(pipeline: Any, model: Model) -> Model:
     cls: type[Model] = _guarded_class(type(model))
     chat = for_chat(pipeline, "langchain")
     marks = marks_its_ends(model)
-    if marks is not None:
+    if chat._completion is not None and marks is not None:
         chat._completion.tell(None, marks)
     return _assemble(cls, chat, quiet_model(model))
 
