@@ -52,6 +52,9 @@ class HoldfastError(Exception):
 
     __slots__ = ()
 
+    args: tuple[Any, ...]
+    __cause__: BaseException | None
+
     def _sentence(self) -> str:
         """What `str()` says when no message was given."""
         return "Holdfast could not go on."
@@ -234,6 +237,7 @@ class StreamInterrupted(HoldfastError):
 
     received: Any
     cause: BaseException | None
+    __cause__: BaseException | None
 
     def __init__(
         self,

@@ -14,6 +14,9 @@ from typing_extensions import disjoint_base
 from holdfast._classify import Verdict
 from holdfast._exceptions import StreamInterrupted
 from holdfast._policies import BreakerState
+from holdfast._policies import CircuitBreaker as _PublicBreaker
+from holdfast._retry import Retry as _PublicRetry
+from holdfast._timeout import Timeout as _PublicTimeout
 
 __all__ = [
     "EVENT_KINDS",
@@ -192,13 +195,17 @@ class Backoff:
     """A law by which waits grow. Equal by value; not hashable."""
 
     @staticmethod
-    def exponential(first: _Seconds, factor: float, cap: _Seconds, jitter: _Jitter) -> Backoff: ...
+    def exponential(first: _Seconds, factor: float, cap: _Seconds, jitter: _Jitter) -> Backoff:
+        """`first · factorⁿ⁻¹` seconds before retry n, at most `cap`, then jittered."""
     @staticmethod
-    def linear(first: _Seconds, step: _Seconds, cap: _Seconds, jitter: _Jitter) -> Backoff: ...
+    def linear(first: _Seconds, step: _Seconds, cap: _Seconds, jitter: _Jitter) -> Backoff:
+        """`first + (n - 1) · step` seconds before retry n, at most `cap`, then jittered."""
     @staticmethod
-    def constant(seconds: _Seconds) -> Backoff: ...
+    def constant(seconds: _Seconds) -> Backoff:
+        """Always `seconds`."""
     @staticmethod
-    def decorrelated(first: _Seconds, cap: _Seconds) -> Backoff: ...
+    def decorrelated(first: _Seconds, cap: _Seconds) -> Backoff:
+        """Uniform in `[first, 3 · previous wait]` seconds, at most `cap`."""
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     __hash__: None  # type: ignore[assignment]
@@ -292,13 +299,13 @@ class Pipeline:
     def source_id(self) -> int:
         """The number that its events carry."""
     @property
-    def retry(self) -> Retry | None:
+    def retry(self) -> _PublicRetry | None:
         """Its retry policy, or `None`."""
     @property
-    def timeout(self) -> Timeout | None:
+    def timeout(self) -> _PublicTimeout | None:
         """Its clocks, or `None`."""
     @property
-    def breaker(self) -> CircuitBreaker | None:
+    def breaker(self) -> _PublicBreaker | None:
         """Its breaker, or `None`."""
     @property
     def metrics(self) -> BreakerMetrics | None:
@@ -321,6 +328,7 @@ class FailoverManager:
         classify: _Judge,
         answers: _Answers,
         exhausted: Literal["fail_fast", "wait", "try_anyway"],
+        cooldown_cap: float | timedelta,
     ) -> Self: ...
     @property
     def name(self) -> str:
@@ -422,6 +430,15 @@ class Scope:
     @property
     def number(self) -> int:
         """The attempt's number, counted from 1 over the whole call; 0 for a block under `deadline()`."""
+    @property
+    def attempt(self) -> int:
+        """The same as `number`."""
+    @property
+    def deadline(self) -> float | None:
+        """The whole call's deadline as a moment of `time.monotonic()`; `None` without one."""
+    @property
+    def idempotency_key(self) -> str:
+        """A random key that all attempts of this call share."""
     @property
     def node(self) -> Any:
         """The `Node` that is asked, or `None` outside a manager."""

@@ -61,6 +61,8 @@ class FailoverManager(State, _native.FailoverManager):
         resume: As in :class:`Pipeline`.
         exhausted: What to do when no node is ready: ``"wait"`` for the earliest within the deadline (without
             a deadline refuse at once), ``"fail_fast"``, or ``"try_anyway"``.
+        cooldown_cap: The longest a node or what it shares is kept waiting, in seconds, whatever it asked for: after
+            it one call asks again. 600.
         threads: Let ``acall`` run sync targets in a thread, and ``call`` run async ones in a loop of their
             own.
 
@@ -86,6 +88,7 @@ class FailoverManager(State, _native.FailoverManager):
         classify: Classifier | None = None,
         resume: Resume | None = None,
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
+        cooldown_cap: Seconds = 600.0,
         threads: bool = False,
         _rules: Callable[[BaseException], Verdict] = _classify.judge_plain,
         _completion: Completion | None = None,
@@ -121,6 +124,7 @@ class FailoverManager(State, _native.FailoverManager):
             classify=compose(classify, template.classify if template is not None else None, retry, _rules),
             answers=answers,
             exhausted=exhausted,
+            cooldown_cap=cooldown_cap,
         )
         object.__setattr__(self, "_threads", threads)
         return self
@@ -256,7 +260,7 @@ def _native_node(node: Node, heartbeat: Heartbeat | HttpProbe | None, threads: b
     if asked is not None:
         headers = list((asked.headers or {}).items())
         how = (_url(node, asked), asked.method, headers, asked.expect.start, asked.expect.stop, asked)
-    return node, node.name, node.weight, node.tier, _callables(node.target, threads), how
+    return node, node.name, node.weight, node.tier, _callables(node.target, threads), how, list(node.domains)
 
 
 def _url(node: Node, probe: HttpProbe) -> str:

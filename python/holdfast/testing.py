@@ -78,7 +78,7 @@ class scripted:  # noqa: N801 used like a function
         if not script:
             raise ValueError("scripted() needs at least one entry")
         self._script = script
-        self.calls = 0
+        self.calls: int = 0
 
     def __call__(self, *_args: object, **_kwargs: object) -> Any:
         """Follows the script: raises or returns its next entry."""

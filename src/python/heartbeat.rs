@@ -187,5 +187,5 @@ fn until(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Time> {
 }
 
 fn is_ready(roster: &Roster, n: usize, now: Time) -> bool {
-    roster.pool().ready_count(&mut |id| roster.admissible(id, now)) >= n
+    roster.pool().ready_count(&mut |id| roster.admissible(id, now), now) >= n
 }

@@ -38,13 +38,13 @@ class Facts:
     )  # fmt: skip
 
     def __init__(self, top: BaseException) -> None:
-        self.top = top
+        self.top: BaseException = top
         self.top_names: tuple[str, ...] = mro_names(top)
         self.links: list[BaseException] = []
         self.names: dict[str, None] = {}
         """Of all links, the nearest first."""
         self.status: int | None = None
-        self.said_200 = False
+        self.said_200: bool = False
         self.codes: list[str] = []
         self.numbers: list[int] = []
         self.errnos: set[int] = set()
@@ -53,7 +53,7 @@ class Facts:
         self.quota_ids: list[str] = []
         self.retry_delay: str | float | None = None
         self.retry_after: float | None = None
-        self.text = ""
+        self.text: str = ""
         """All messages, lower-case."""
 
 
@@ -178,7 +178,7 @@ def _read_link(facts: Facts, link: BaseException) -> None:
         read_body(facts, read(link, name))
     _take_messages(facts, link)
     if facts.retry_after is None:
-        facts.retry_after = number(read(link, "retry_after"))
+        facts.retry_after = _seconds(read(link, "retry_after"))
 
 
 def _read_response(facts: Facts, response: Any) -> None:
@@ -288,6 +288,13 @@ def number(value: object) -> float | None:
     if whole is None or abs(whole) > 10**15:
         return None
     return float(whole)
+
+
+def _seconds(value: object) -> float | None:
+    """A number of seconds, or a `timedelta` (a pure look: a mock has every method, but is none)."""
+    from datetime import timedelta
+
+    return value.total_seconds() if isinstance(value, timedelta) else number(value)
 
 
 def _numeral(value: object) -> str | None:

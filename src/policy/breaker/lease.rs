@@ -111,6 +111,13 @@ impl Leases {
         Take::Full
     }
 
+    /// Gives back a slot that was taken but not used; false if somebody has taken it over already.
+    #[must_use]
+    pub fn give_up(&self, lease: Lease) -> bool {
+        let slot = self.slot(lease);
+        slot.compare_exchange(lease.word.get(), VACANT, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
     /// A sign of life: the lease runs until `now + term` again, unless it has run out.
     pub fn renew(&self, lease: &mut Lease, now: Time, term: Duration) {
         let (era, expiry) = split(lease.word.get());

@@ -13,6 +13,7 @@
 //! `scope.rs` (what the user's code can learn of its call) and `flow.rs` (what a stream hands out, and when).
 
 mod alarm;
+mod arguments;
 mod async_step;
 mod async_stream;
 mod callee;

@@ -7,6 +7,11 @@ fn wait(desk: &Desk) -> Duration {
     desk.breaker.retry_after(desk.now).expect("open")
 }
 
+/// A nanosecond less.
+fn just_before(span: Duration) -> Duration {
+    span.saturating_sub(Duration::from_nanos(1))
+}
+
 /// Half-open and failed again: the next open time.
 fn fail_probe(desk: &mut Desk) -> Duration {
     desk.advance(wait(desk));
@@ -22,7 +27,7 @@ fn b12_only_differences_of_time_matter() {
         desk.now = Time::from_nanos(start);
         desk.trip();
         let mut trace = vec![wait(&desk)];
-        desk.advance(SECOND * 30 - Duration::from_nanos(1));
+        desk.advance(just_before(SECOND * 30));
         assert!(desk.try_admit().is_err(), "a nanosecond too early");
         desk.advance(Duration::from_nanos(1));
         desk.calls(2, Verdict::Ok);
@@ -135,7 +140,7 @@ fn b19_retry_after_opens_for_exactly_that_long() {
     for asked in [Duration::from_nanos(1), MILLI * 1500, SECOND * 7, SECOND * 600] {
         desk.call(throttled(Some(asked)));
         assert_eq!((desk.state(), wait(&desk)), (State::Open, asked));
-        desk.advance(asked - Duration::from_nanos(1));
+        desk.advance(just_before(asked));
         assert!(desk.try_admit().is_err(), "earlier than asked");
         desk.advance(Duration::from_nanos(1));
         desk.calls(2, Verdict::Ok);
@@ -193,7 +198,7 @@ fn p12_a_cool_down_only_grows() {
     desk.settle(older, throttled(Some(SECOND * 6000)));
     assert_eq!(desk.events(), [("opened", "retry_after")]);
     assert_eq!((desk.metrics().throttled, desk.metrics().late), (1, 5));
-    desk.advance(SECOND * 600 - Duration::from_nanos(1));
+    desk.advance(just_before(SECOND * 600));
     assert!(desk.try_admit().is_err());
     desk.advance(Duration::from_nanos(1));
     assert!(desk.try_admit().is_ok());
