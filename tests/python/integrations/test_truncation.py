@@ -169,7 +169,7 @@ def test_bare_models_take_a_cut_stream_for_an_answer(server: FaultServer, make: 
 @every_path
 def test_all_the_words_but_no_end_marker_is_a_cut(server: FaultServer, make: str, path: str) -> None:
     """Nobody can tell whether more was to come, so it is refused, from the very first answer on."""
-    said, error = READS[path](with_resilience(MAKES[make](server, "no-marker", streaming=True), retry=ONCE))
+    _, error = READS[path](with_resilience(MAKES[make](server, "no-marker", streaming=True), retry=ONCE))
     assert isinstance(error, hf.Truncated)
     assert str(error.received.text) == WHOLE
 
@@ -199,7 +199,7 @@ def test_before_the_first_content_a_stream_is_asked_again(
 def test_an_error_in_mid_stream_says_what_had_come(server: FaultServer, make: str, path: str) -> None:
     """An error frame after content is a `StreamInterrupted` with the text so far, never a raw SDK error."""
     fault = "error-mid-overloaded_error"
-    said, error = READS[path](with_resilience(MAKES[make](server, fault, streaming=True), retry=AT_ONCE))
+    _, error = READS[path](with_resilience(MAKES[make](server, fault, streaming=True), retry=AT_ONCE))
     assert isinstance(error, hf.StreamInterrupted)
     assert str(error.received.text) == HALF
     assert error.__cause__ is error.cause is not None
