@@ -21,7 +21,9 @@ from holdfast._timeout import Timeout as _PublicTimeout
 __all__ = [
     "EVENT_KINDS",
     "STATE_CHANGES",
+    "Attempts",
     "Backoff",
+    "Block",
     "BreakerMetrics",
     "CircuitBreaker",
     "FailoverManager",
@@ -31,6 +33,7 @@ __all__ = [
     "GuardedGenerator",
     "GuardedStep",
     "ManagerMetrics",
+    "NextAttempt",
     "NodeView",
     "Pipeline",
     "Retry",
@@ -447,6 +450,37 @@ class Scope:
         """Seconds until the whole call's deadline, not below 0; `None` without one."""
     def _patience(self) -> float | None: ...
     def _cut(self) -> bool: ...
+
+@final
+class Attempts:
+    """The attempts at one block: an iterator, sync and async."""
+
+    def __new__(cls, pipeline: Pipeline) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Block: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> NextAttempt: ...
+
+@final
+class Block:
+    """One attempt: a context manager around the block."""
+
+    @property
+    def number(self) -> int:
+        """The attempt's number, counted from 1."""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, _kind: object, raised: object, _trace: object, /) -> bool: ...
+
+@final
+class NextAttempt:
+    """The awaitable of an async loop's next attempt."""
+
+    def __await__(self) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: object) -> Any: ...
+    def throw(self, typ: object, val: object = None, tb: object = None) -> Any: ...
+    def close(self) -> None: ...
 
 @final
 class Guard:

@@ -9,7 +9,7 @@ from holdfast._wrap import Guarding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from typing import Any, Literal, Self, TypeAlias
 
     from holdfast._policies import Pipeline
@@ -151,6 +151,14 @@ class RetryBudget(State, _native.RetryBudget):
 class Retry(Guarding, _native.Retry):
     """Tries again, within a number of attempts, a budget and the deadline.
 
+    A decorator, and a loop around a block::
+
+        for attempt in Retry(3):
+            with attempt:
+                answer = ask(question)
+
+    An argument that is an iterator is used up by the first attempt, so such a call is not repeated.
+
     A copy is the same object and shares the budget. A pickle carries the fields: unpickled, a retry with a
     budget of its own (``DEFAULT``) has a fresh one, and a retry with a budget that was given to it does not
     pickle.
@@ -224,6 +232,18 @@ class Retry(Guarding, _native.Retry):
         from holdfast._policies import Pipeline
 
         return Pipeline(retry=self)
+
+    def __iter__(self) -> Iterator[_native.Block]:
+        """The attempts at a block: ``for attempt in Retry(3): with attempt: …``.
+
+        A failure that is to be tried again ends its block quietly, and the loop waits and goes on; the last
+        one is raised. A block that ends well ends the loop.
+        """
+        return _native.Attempts(self._as_pipeline())
+
+    def __aiter__(self) -> AsyncIterator[_native.Block]:
+        """The same for ``async for attempt in Retry(3): with attempt: …``; the loop waits without blocking."""
+        return _native.Attempts(self._as_pipeline())
 
     def __copy__(self) -> Self:
         return self

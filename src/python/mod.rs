@@ -59,6 +59,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<call::AsyncStream>()?;
     module.add_class::<call::StreamStep>()?;
     module.add_class::<call::Scope>()?;
+    module.add_class::<call::Attempts>()?;
+    module.add_class::<call::Block>()?;
+    module.add_class::<call::NextAttempt>()?;
 
     module.add_function(wrap_pyfunction!(call::deadline_scope, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;

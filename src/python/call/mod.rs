@@ -16,6 +16,7 @@ mod alarm;
 mod arguments;
 mod async_step;
 mod async_stream;
+mod attempts;
 mod callee;
 mod coroutine;
 mod flow;
@@ -30,6 +31,7 @@ mod wait;
 
 pub use async_step::StreamStep;
 pub use async_stream::AsyncStream;
+pub use attempts::{Attempts, Block, NextAttempt};
 pub use callee::{Callee, Colour, NodeTargets, Targets};
 pub use coroutine::Drive;
 pub use generator::Stream;

@@ -173,11 +173,17 @@ fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 /// Runs `work` with `scope` as the current one, where there is a scope.
 pub fn within<R>(py: Python<'_>, scope: Option<&Py<Scope>>, work: impl FnOnce() -> R) -> PyResult<R> {
     let Some(scope) = scope else { return Ok(work()) };
+    let outer = replace(py, scope.bind(py).as_any())?;
+    let result = work();
+    replace(py, outer.bind(py))?;
+    Ok(result)
+}
+
+/// Makes `scope` the current one; what was it before. By value, not by token: a generator may be closed in
+/// another context than it was begun in.
+pub fn replace(py: Python<'_>, scope: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let variable = variable(py)?;
     let outer = variable.call_method0(intern!(py, "get"))?;
     variable.call_method1(intern!(py, "set"), (scope,))?;
-    let result = work();
-    // By value, not by token: a generator may be closed in another context than it was begun in.
-    variable.call_method1(intern!(py, "set"), (outer,))?;
-    Ok(result)
+    Ok(outer.unbind())
 }

@@ -67,13 +67,24 @@ impl Call {
         attempt: &Attempt,
         phase: Phase,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.scope = self.new_scope(py, attempt)?;
-        self.mark = history::youngest_mark();
-        self.waits(py, phase, clock::now());
+        self.enter(py, attempt, phase)?;
         let kwargs = self.kwargs.as_ref().map(|k| k.bind(py));
         let guard = self.guard.get();
         let (callee, pool) = (guard.callee(), &guard.wiring().plan.source);
         scope::within(py, self.scope.as_ref(), || callee.call(py, pool, attempt, self.args.bind(py), kwargs))?
+    }
+
+    /// An attempt begins: whoever makes it does so in its scope.
+    pub fn enter(&mut self, py: Python<'_>, attempt: &Attempt, phase: Phase) -> PyResult<()> {
+        self.scope = self.new_scope(py, attempt)?;
+        self.mark = history::youngest_mark();
+        self.waits(py, phase, clock::now());
+        Ok(())
+    }
+
+    /// The scope of the attempt under way.
+    pub fn scope(&self, py: Python<'_>) -> Option<Py<Scope>> {
+        self.scope.as_ref().map(|scope| scope.clone_ref(py))
     }
 
     /// Runs a step of the user's code in the attempt's scope.

@@ -81,6 +81,13 @@ pub struct Pipeline {
     breaker: Option<Py<CircuitBreaker>>,
 }
 
+impl Pipeline {
+    /// What its guards share.
+    pub fn wiring(&self) -> Arc<Wiring> {
+        Arc::clone(&self.wiring)
+    }
+}
+
 #[pymethods]
 impl Pipeline {
     #[new]

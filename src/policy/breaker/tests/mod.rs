@@ -1,5 +1,4 @@
 //! The lines of the semantics that the breaker owns, one test each, named by their ids.
-#![expect(clippy::unchecked_time_subtraction, reason = "constants, the smaller from the larger")]
 
 mod access;
 mod open_time;
