@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faults import FaultServer
 
 import holdfast as hf
+from faults import FaultServer
 from holdfast.testing import ManualClock
 
 CALLS = 100_000

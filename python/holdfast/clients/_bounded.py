@@ -186,7 +186,9 @@ class _Backend:
         late = self._library.ConnectTimeout
 
         def connect(to: str) -> Any:
-            return _once(late, timeout, lambda left: self._inner.connect_tcp(to, port, timeout=left, **options))
+            return _once(
+                late, timeout, lambda left: self._inner.connect_tcp(to, port, timeout=left, **options)
+            )
 
         *others, last = self._addresses(host, port)
         for address in others:
@@ -240,18 +242,26 @@ class _Stream:
         scope = current.get()
         if scope is None:
             return self._inner.read(max_bytes, timeout=timeout)
-        return _read(scope, self._library.ReadTimeout, timeout, lambda left: self._inner.read(max_bytes, timeout=left))
+        return _read(
+            scope, self._library.ReadTimeout, timeout, lambda left: self._inner.read(max_bytes, timeout=left)
+        )
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         late = self._library.WriteTimeout
         for start in range(0, len(buffer), _SLICE):
-            part = buffer[start : start + _SLICE]
-            _once(late, timeout, lambda left, part=part: self._inner.write(part, timeout=left))
+            self._write(buffer[start : start + _SLICE], late, timeout)
 
-    def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> Any:
+    def _write(self, part: bytes, late: type[Exception], timeout: float | None) -> None:
+        _once(late, timeout, lambda left: self._inner.write(part, timeout=left))
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> Any:
         late = self._library.ConnectTimeout
         act = self._inner.start_tls
-        inner = _once(late, timeout, lambda left: act(ssl_context, server_hostname=server_hostname, timeout=left))
+        inner = _once(
+            late, timeout, lambda left: act(ssl_context, server_hostname=server_hostname, timeout=left)
+        )
         self._among.discard(self)
         return _Stream(inner, self._library, self._among)
 

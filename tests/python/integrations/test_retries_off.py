@@ -10,7 +10,6 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from faults import FaultServer
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage
@@ -19,6 +18,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 import holdfast as hf
+from faults import FaultServer
 from holdfast.clients import _copies
 from holdfast.clients._copies import quiet
 from holdfast.langchain import with_resilience
@@ -104,7 +104,7 @@ CLIENTS: dict[str, Ask] = {
 def test_one_request_per_attempt(server: FaultServer, client: str, scenario: str) -> None:
     """With the SDK's default of two retries, the copy sends one request and gives the error at once."""
     before = server.hits(scenario)
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # each client has its own
         CLIENTS[client](server.url(scenario))
     assert hf.classify(caught.value).retry
     assert server.hits(scenario) == before + 1
@@ -155,7 +155,9 @@ class Homemade(BaseChatModel):
     def _llm_type(self) -> str:
         return "homemade"
 
-    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+    def _generate(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
         return ChatResult(generations=[ChatGeneration(message=AIMessage("fine"))])
 
 

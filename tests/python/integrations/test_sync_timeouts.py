@@ -19,12 +19,12 @@ import httpx
 import httpx2
 import openai
 import pytest
-from faults import FaultServer
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 import holdfast as hf
+from faults import FaultServer
 from holdfast.clients._bounded import Bounded, bounded
 from holdfast.clients._copies import quiet
 from holdfast.langchain._copies import quiet_model
@@ -340,7 +340,9 @@ def test_a_full_pool_is_local(server: FaultServer) -> None:
     """Waiting for one of our own connections is bounded too, and no failure of the server."""
     limits = httpx2.Limits(max_connections=1)
     http = httpx2.Client(timeout=None, transport=httpx2.HTTPTransport(limits=limits))
-    client = quiet(openai.OpenAI(api_key="k", base_url=server.url("ok", "/v1"), http_client=http, timeout=None))
+    client = quiet(
+        openai.OpenAI(api_key="k", base_url=server.url("ok", "/v1"), http_client=http, timeout=None)
+    )
     held = client.chat.completions.create(model="m", messages=ASK, stream=True)
     with pytest.raises(openai.APITimeoutError) as caught:
         guarded(attempt=LIMIT).call(client.chat.completions.create, model="m", messages=ASK)
