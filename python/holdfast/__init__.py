@@ -11,6 +11,7 @@ are Python values that are also decorators::
 Everything public is listed below.
 """
 
+from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Verdict, classify
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
@@ -26,18 +27,14 @@ from holdfast._exceptions import (
     StreamInterrupted,
     Truncated,
 )
+from holdfast._guarding import DEFAULT
 from holdfast._history import Tried, history
-from holdfast._native import Backoff, BreakerMetrics, __version__
+from holdfast._native import Backoff, BreakerMetrics, Permit, __version__
 from holdfast._policies import (
-    DEFAULT,
-    BreakerState,
-    CircuitBreaker,
-    CountWindow,
     Pipeline,
     Retry,
     RetryBudget,
     Timeout,
-    breakers,
     constant,
     decorrelated,
     exponential,
@@ -67,6 +64,7 @@ __all__ = [
     "NoNodeReady",
     "Node",
     "NodeView",
+    "Permit",
     "Pipeline",
     "RateLimited",
     "Rejected",

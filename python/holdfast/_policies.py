@@ -6,83 +6,19 @@ The numbers are checked by the native base classes, whose errors name field, rul
 
 from __future__ import annotations
 
-import weakref
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from holdfast import _classify, _native, _wrap
+from holdfast._breaker import CircuitBreaker
 from holdfast._exceptions import refuse
+from holdfast._guarding import DEFAULT, Guarding, _Default, _label
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, AsyncIterator
-    from datetime import timedelta
-    from typing import Literal, ParamSpec
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from typing import Literal
 
+    from holdfast._breaker import Classifier, Seconds
     from holdfast._events import Event
-
-    P = ParamSpec("P")
-    Seconds = float | int | timedelta
-    Classifier = Callable[[BaseException], Any] | tuple[Any, ...] | list[Any]
-    Key = Callable[[tuple[Any, ...], dict[str, Any]], str]
-
-T = TypeVar("T")
-
-
-class _Default:
-    """The type of ``DEFAULT``: "what the policy itself would choose", where ``None`` means "off"."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "DEFAULT"
-
-    def __reduce__(self) -> str:
-        return "DEFAULT"
-
-
-DEFAULT: Final = _Default()
-
-
-class BreakerState(StrEnum):
-    """What a breaker's ``state`` may be."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-    FORCED_CLOSED = "forced_closed"
-    DISABLED = "disabled"
-    SHADOW = "shadow"
-
-
-class CountWindow:
-    """A window over the last ``calls`` outcomes, for ``CircuitBreaker(window=…)``.
-
-    Args:
-        calls: How many outcomes it remembers, 1 to 1024.
-    """
-
-    __slots__ = ("calls",)
-
-    calls: int
-
-    def __init__(self, calls: int) -> None:
-        object.__setattr__(self, "calls", calls)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"CountWindow is frozen: cannot set {name!r}")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CountWindow) and other.calls == self.calls
-
-    def __hash__(self) -> int:
-        return hash((CountWindow, self.calls))
-
-    def __reduce__(self) -> tuple[type[CountWindow], tuple[int]]:
-        return CountWindow, (self.calls,)
-
-    def __repr__(self) -> str:
-        return f"CountWindow({self.calls})"
 
 
 def exponential(
@@ -120,142 +56,6 @@ def decorrelated(first: Seconds = 0.5, *, cap: Seconds = 8.0) -> _native.Backoff
     return _native.Backoff.decorrelated(first, cap)
 
 
-class _Guarding:
-    """The decorator form that every policy and every pipeline has."""
-
-    __slots__ = ()
-
-    def _as_pipeline(self) -> Pipeline:
-        raise TypeError(f"{type(self).__name__} does not say which pipeline it is")
-
-    def __call__(self, target: T) -> T:
-        """The guarded form of ``target``, of the same colour.
-
-        Args:
-            target: A function, method, coroutine function, generator or async generator function, or a
-                LangChain Runnable.
-
-        Raises:
-            ConfigurationError: ``target`` is none of these.
-        """
-        return _wrap.guard(self._as_pipeline(), target)
-
-    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Makes one guarded call of the plain function ``fn``."""
-        guarded: Callable[P, T] = _wrap.as_colour(self._as_pipeline(), fn, "function")
-        return guarded(*args, **kwargs)
-
-    def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        """Makes one guarded call of the coroutine function ``fn``; await the result."""
-        guarded: Callable[P, Awaitable[T]] = _wrap.as_colour(self._as_pipeline(), fn, "coroutine")
-        return guarded(*args, **kwargs)
-
-
-class CircuitBreaker(_Guarding, _native.CircuitBreaker):
-    """Stops calling what keeps failing, and finds out gently when it works again.
-
-    Closed, it counts; when a rule trips it opens and rejects with :class:`CircuitOpen`; after ``open_timeout`` it
-    lets at most ``half_open_max_calls`` probes through at a time; ``success_threshold`` good ones close it, one bad
-    one reopens it. (M. Nygard, "Release It!", 2007.)
-
-    Args:
-        name: A label for events, metrics and messages; equal names do not share state.
-        failure_threshold: Consecutive failures that open it; ``None`` turns the rule off. 5, as in Envoy.
-        success_threshold: Good probes that close it. 2: one may be luck.
-        open_timeout: Seconds open before the first probe. 30: incidents last minutes, blips seconds.
-        half_open_max_calls: Probes at a time, 1 to 16. 1: a struggling server is not asked twice.
-        failure_rate: Share of failures in the window, 0 to 1, that opens it; ``None``: off.
-        slow_call_rate: Share of slow calls in the window that opens it; ``None``: off. Needs ``slow_call``.
-        slow_call: Seconds after which a call is slow (a stream: the time to its first item).
-        minimum_calls: Calls in the window before a rate is judged: 1 of 1 is not 100 %.
-        window: Seconds, or ``CountWindow(n)`` for the last n calls.
-        open_timeout_factor: Each reopening without health in between multiplies the open time by this.
-        open_timeout_max: The longest open time, in seconds.
-        open_timeout_jitter: Spreads the open time by ± this share, 0 to 1.
-        probe_lease: Seconds after which a probe that never ends loses its slot. ``None``: 300.
-        classify: ``exc -> Verdict`` for what counts as a failure.
-        key: ``(args, kwargs) -> str``: one breaker per key.
-
-    Raises:
-        ConfigurationError: A field is out of range, of the wrong type, or contradicts another.
-    """
-
-    __slots__ = ("_pipe",)
-
-    def __new__(
-        cls,
-        name: str | None = None,
-        *,
-        failure_threshold: int | None = 5,
-        success_threshold: int = 2,
-        open_timeout: Seconds = 30.0,
-        half_open_max_calls: int = 1,
-        failure_rate: float | None = None,
-        slow_call_rate: float | None = None,
-        slow_call: Seconds | None = None,
-        minimum_calls: int = 10,
-        window: Seconds | CountWindow = 60.0,
-        open_timeout_factor: float = 1.0,
-        open_timeout_max: Seconds | None = None,
-        open_timeout_jitter: float = 0.0,
-        probe_lease: Seconds | None = None,
-        classify: Classifier | None = None,
-        key: Key | None = None,
-    ) -> CircuitBreaker:
-        label = _label(name, "breaker")
-        by_count = isinstance(window, CountWindow)
-        self = super().__new__(
-            cls,
-            label,
-            failure_threshold=failure_threshold,
-            success_threshold=success_threshold,
-            open_timeout=open_timeout,
-            half_open_max_calls=half_open_max_calls,
-            failure_rate=failure_rate,
-            slow_call_rate=slow_call_rate,
-            slow_call=slow_call,
-            minimum_calls=minimum_calls,
-            window=None if by_count else window,
-            window_calls=window.calls if isinstance(window, CountWindow) else None,
-            open_timeout_factor=open_timeout_factor,
-            open_timeout_max=open_timeout_max,
-            open_timeout_jitter=open_timeout_jitter,
-            probe_lease=probe_lease,
-            classify=classify,
-            key=key,
-        )
-        if name is not None:
-            _named.add(self)
-        return self
-
-    def _as_pipeline(self) -> Pipeline:
-        try:
-            return self._pipe
-        except AttributeError:
-            self._pipe: Pipeline = Pipeline(breaker=self, name=self.name)
-            return self._pipe
-
-    def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Calls ``listener`` with this breaker's events from now on; returns the unsubscribe function."""
-        from holdfast import _events
-
-        return _events.subscribe(listener, source_id=self.source_id)
-
-    def __repr__(self) -> str:
-        return f"<CircuitBreaker {self.name!r} {self.state}>"
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        raise TypeError("a CircuitBreaker is its state and cannot be copied or pickled; make a new one, or share this")
-
-
-_named: weakref.WeakSet[CircuitBreaker] = weakref.WeakSet()
-
-
-def breakers() -> dict[str, CircuitBreaker]:
-    """The live breakers that were given a name, by name; of several with one name, any one."""
-    return {breaker.name: breaker for breaker in _named}
-
-
 class RetryBudget(_native.RetryBudget):
     """A budget of retries that calls share: a storm of retries ends when it is empty.
 
@@ -276,7 +76,7 @@ class RetryBudget(_native.RetryBudget):
         return f"<RetryBudget {self.available:g} left>"
 
 
-class Retry(_Guarding, _native.Retry):
+class Retry(Guarding, _native.Retry):
     """Tries again, within a number of attempts, a budget and the deadline.
 
     Args:
@@ -338,7 +138,7 @@ class Retry(_Guarding, _native.Retry):
         return f"Retry({self.attempts})"
 
 
-class Timeout(_Guarding, _native.Timeout):
+class Timeout(Guarding, _native.Timeout):
     """The clocks of a call.
 
     An async call that outlives one is cancelled and raises :class:`CallTimeout`. A plain sync function is never
@@ -380,7 +180,7 @@ class Timeout(_Guarding, _native.Timeout):
         return f"Timeout({', '.join(f'{k}={v:g}' for k, v in limits.items() if v is not None)})"
 
 
-class Pipeline(_Guarding, _native.Pipeline):
+class Pipeline(Guarding, _native.Pipeline):
     """Several policies as one guard; ``None`` means that a policy is off.
 
     The order is fixed, outer to inner: total deadline, attempts, breaker, attempt timeout, the call.
@@ -490,16 +290,3 @@ def compose(user: Classifier | None, breaker: Any, retry: Retry | None) -> Calla
     if retry is not None and retry.retry_on is not None:
         rules = _classify.narrow(rules, retry.retry_on)
     return rules
-
-
-_unnamed = 0
-
-
-def _label(name: str | None, what: str) -> str:
-    global _unnamed
-    if name is None:
-        _unnamed += 1
-        return f"{what}-{_unnamed}"
-    if not isinstance(name, str) or not name:
-        raise refuse("name", "be a non-empty string or None", name)
-    return name

@@ -28,6 +28,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     module.add_class::<policies::CircuitBreaker>()?;
     module.add_class::<policies::BreakerMetrics>()?;
+    module.add_class::<policies::Permit>()?;
+    module.add_class::<policies::GuardStep>()?;
     module.add_class::<policies::Retry>()?;
     module.add_class::<policies::RetryBudget>()?;
     module.add_class::<policies::Backoff>()?;

@@ -13,6 +13,7 @@ use super::policies::{CircuitBreaker, Parts, Retry, Timeout};
 use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
+use crate::policy::timeout::TimeoutConfig;
 use crate::pool::{Evidence, NodeConfig, Pool};
 use crate::python::call::{Callee, Colour, Guard, NodeTargets, Targets, Wiring, moment};
 use crate::python::convert::{choice, count, real};
@@ -125,7 +126,9 @@ impl FailoverManager {
         let source = Source::new(name);
         let configs = described.iter().map(|node| node.config.clone()).collect();
         let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
-        let template = breaker.map(|b| b.get().breaker().fork(b.get().breaker().source().clone()));
+        let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
+        let template = breaker.map(|breaker| breaker.get().template(&clocks)).transpose();
+        let template = template.map_err(|e| config_error(py, &e))?;
         let roster = Arc::new(Roster::new(Arc::new(pool), source.clone(), template));
         let parts = Parts {
             source,

@@ -43,8 +43,8 @@ impl Call {
     /// Asks for the first step.
     pub fn start(&mut self, py: Python<'_>) -> PyResult<Step> {
         let guard = self.guard.get();
-        let key = guard.key(py, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
         let plan = guard.plan().clone();
+        let key = guard.key(py, &plan, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
         let (execution, step) = moment(|at| Execution::start(plan, key, None, at));
         self.execution = Some(execution);
         Ok(step)

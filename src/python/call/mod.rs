@@ -27,4 +27,4 @@ pub use call::moment;
 pub use callee::{Callee, Colour, NodeTargets, Targets};
 pub use coroutine::Drive;
 pub use generator::Stream;
-pub use guard::{Guard, Wiring};
+pub use guard::{ByHand, Guard, Wiring};

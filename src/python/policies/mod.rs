@@ -7,7 +7,7 @@ mod pipeline;
 mod retry;
 mod timeout;
 
-pub use breaker::{BreakerMetrics, CircuitBreaker};
+pub use breaker::{BreakerMetrics, CircuitBreaker, GuardStep, Permit};
 pub use pipeline::{Parts, Pipeline};
 pub use retry::{Backoff, Retry, RetryBudget};
 pub use timeout::Timeout;

@@ -9,8 +9,9 @@ use super::{CircuitBreaker, Retry, Timeout};
 use crate::base::Source;
 use crate::pipeline::{Exhausted, Plan, Target};
 use crate::policy::timeout::TimeoutConfig;
-use crate::python::call::{Callee, Colour, Guard, Wiring};
+use crate::python::call::{ByHand, Callee, Colour, Guard, Wiring};
 use crate::python::convert::{choice, refuse};
+use crate::python::errors;
 use crate::python::judge::Judge;
 
 /// The policies a plan is compiled from, beside whom it asks.
@@ -49,7 +50,7 @@ impl Parts<'_> {
             exhausted: self.exhausted,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
-        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key })
+        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key, by_hand: None })
     }
 }
 
@@ -79,16 +80,24 @@ impl Pipeline {
             retry.as_ref().map(|r| r.clone().unbind()),
             timeout.as_ref().map(|t| t.clone().unbind()),
         );
+        let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
+        let target = breaker.as_ref().map(|breaker| breaker.get().target(&clocks)).transpose();
+        let (target, whole) = match target.map_err(|error| errors::config(py, &error))? {
+            Some((target, whole)) => (target, whole),
+            None => (Target::Bare, None),
+        };
         let parts = Parts {
             source: Source::new(name),
             retry,
             timeout,
             classify,
-            target: breaker.as_ref().map_or(Target::Bare, |breaker| breaker.get().target()),
+            target,
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
         };
-        let wiring = Arc::new(parts.wire()?);
+        let mut wiring = parts.wire()?;
+        wiring.by_hand = whole.map(|whole| ByHand::of(whole, &wiring.plan));
+        let wiring = Arc::new(wiring);
         Ok(Self { wiring, retry: kept.0, timeout: kept.1, breaker: breaker.map(Bound::unbind) })
     }
 
