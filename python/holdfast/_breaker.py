@@ -160,7 +160,7 @@ class CircuitBreaker(Guarding, _native.CircuitBreaker):
             fields["window"] = window
         self = super().__new__(cls, _label(name, "breaker"), fields)
         if name is not None:
-            _named.add(weakref.ref(self, _named.discard))
+            _named.add(weakref.ref(self, _forget))
         return self
 
     def _as_pipeline(self) -> Pipeline:
@@ -202,6 +202,7 @@ class CircuitBreaker(Guarding, _native.CircuitBreaker):
 
 _named: set[weakref.ref[CircuitBreaker]] = set()
 """Added to and taken from by single operations of the interpreter, so that no lock is needed."""
+_forget = _named.discard
 
 
 class Breakers(list[CircuitBreaker]):
