@@ -32,6 +32,7 @@ BUILDER := $(VENV)/.has-builder
 TOOLS := $(VENV)/.has-tools
 BUILT := $(WHEELS)/.built
 INSTALLED := $(VENV)/.has-$(PROFILE)-wheel
+DENY := $(TARGET)/tools/bin/cargo-deny
 INTEGRATED := $(VENV)/.has-$(PROFILE)-wheel-with-all
 
 # Folders too: their time changes when a file goes away.
@@ -119,10 +120,12 @@ mypy: $(TOOLS)
 	$(PY) -m mypy python/holdfast $(wildcard tests/python/typing)
 
 # From a folder that is not the tree, so that it compares the stub and the module of the installed wheel.
+# stubtest finds nothing wrong with a stub that is missing, so that is asked first.
 stubtest: $(INTEGRATED)
+	@ls $(VENV)/lib/python*/site-packages/holdfast/{_native.pyi,py.typed}
 	cd $(VENV) && $(PY) -P -m mypy.stubtest holdfast._native
 
-## bench: the benchmarks of both languages (see benches/README.md)
+## bench: the benchmarks of both languages
 .PHONY: bench
 bench: $(INTEGRATED)
 	$(if $(wildcard benches/*.rs),cargo bench $(CORE))
@@ -132,14 +135,18 @@ bench: $(INTEGRATED)
 .PHONY: soak
 soak: licences
 	PROPTEST_CASES=20000 cargo test $(CORE) --release
-	$(if $(wildcard tests/rust/loom.rs),RUSTFLAGS="--cfg loom" \
+	$(if $(wildcard tests/rust/loom.rs),LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} RUSTFLAGS="--cfg loom" \
 		cargo test $(CORE) --release --target-dir $(TARGET)/loom --test loom)
 
-## licences: cargo-deny over the whole dependency graph (its first run compiles cargo-deny)
+## licences: licences and sources of the whole dependency graph (the first run compiles cargo-deny)
 .PHONY: licences
-licences:
-	@[ -x $(TARGET)/tools/bin/cargo-deny ] || cargo install --locked --root $(TARGET)/tools cargo-deny
-	$(TARGET)/tools/bin/cargo-deny --all-features check
+licences: $(DENY)
+	$(DENY) --all-features check bans licenses sources
+
+## advisories: known vulnerabilities in the dependency graph (fetches the RustSec database from GitHub)
+.PHONY: advisories
+advisories: $(DENY)
+	$(DENY) --all-features check advisories
 
 ## all: test, demo and bench
 .PHONY: all
@@ -165,6 +172,9 @@ $(MADE):
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) --upgrade 'pip>=25.1'
 	touch $@
+
+$(DENY):
+	cargo install --locked --root $(TARGET)/tools cargo-deny
 
 $(BUILDER): $(MADE) pyproject.toml
 	@cargo --version >/dev/null 2>&1 || { echo "cargo is missing: https://rustup.rs"; exit 1; }

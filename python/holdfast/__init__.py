@@ -12,7 +12,7 @@ Everything public is listed below.
 """
 
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
-from holdfast._classify import Verdict, classify
+from holdfast._classify import Rule, Verdict, classify
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
     BudgetExhausted,
@@ -27,21 +27,15 @@ from holdfast._exceptions import (
     StreamInterrupted,
     Truncated,
 )
-from holdfast._guarding import DEFAULT
 from holdfast._history import Tried, history
-from holdfast._native import Backoff, BreakerMetrics, Permit, __version__
-from holdfast._policies import (
-    Pipeline,
-    Retry,
-    RetryBudget,
-    Timeout,
-    constant,
-    decorrelated,
-    exponential,
-    linear,
-    resilient,
-)
-from holdfast._pool import FailoverManager, Heartbeat, HttpProbe, ManagerMetrics, Node, NodeView
+from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
+from holdfast._node import Heartbeat, HttpProbe, Node
+from holdfast._policies import Pipeline, resilient
+from holdfast._pool import FailoverManager
+from holdfast._retry import Backoff, Retry, RetryBudget, constant, decorrelated, exponential, linear
+from holdfast._scope import current_attempt, deadline
+from holdfast._timeout import Timeout
+from holdfast._values import DEFAULT
 
 __all__ = [
     "DEFAULT",
@@ -70,6 +64,7 @@ __all__ = [
     "Rejected",
     "Retry",
     "RetryBudget",
+    "Rule",
     "StreamInterrupted",
     "Timeout",
     "Tried",
@@ -79,6 +74,8 @@ __all__ = [
     "breakers",
     "classify",
     "constant",
+    "current_attempt",
+    "deadline",
     "decorrelated",
     "exponential",
     "history",

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import weakref
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast import _classify, _native
 from holdfast._exceptions import refuse
-from holdfast._guarding import Guarding, _label
+from holdfast._values import State, Value, label
+from holdfast._wrap import Guarding
 
+TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import timedelta
-    from typing import SupportsIndex
+    from typing import Any, Self, TypeAlias
 
+    from holdfast._classify.custom import UserRule
     from holdfast._events import Event
     from holdfast._policies import Pipeline
+    from holdfast._values import Seconds
 
-    Seconds = float | int | timedelta
-    Classifier = Callable[[BaseException], Any] | tuple[Any, ...] | list[Any]
-    Key = Callable[[tuple[Any, ...], dict[str, Any]], str]
-
-T = TypeVar("T")
+    Classifier: TypeAlias = UserRule | Iterable[UserRule]
+    Key: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], str]
 
 _MOST_CALLS = 65_536
 """The most outcomes that a count window remembers: two bits each, so 16 KB."""
@@ -40,8 +39,8 @@ class BreakerState(StrEnum):
     SHADOW = "shadow"
 
 
-class CountWindow:
-    """A window over the last ``calls`` outcomes, for ``CircuitBreaker(window=…)``; a frozen value.
+class CountWindow(Value):
+    """A window over the last ``calls`` outcomes, for ``CircuitBreaker(window=…)``. A value.
 
     Args:
         calls: How many outcomes it remembers, 1 to 65 536.
@@ -57,25 +56,13 @@ class CountWindow:
     def __init__(self, calls: int) -> None:
         if not isinstance(calls, int) or isinstance(calls, bool) or not 1 <= calls <= _MOST_CALLS:
             raise refuse("window", f"hold a whole number of calls from 1 to {_MOST_CALLS}", calls)
-        object.__setattr__(self, "calls", calls)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"CountWindow is frozen: cannot set {name!r}")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CountWindow) and other.calls == self.calls
-
-    def __hash__(self) -> int:
-        return hash((CountWindow, self.calls))
-
-    def __reduce__(self) -> tuple[type[CountWindow], tuple[int]]:
-        return CountWindow, (self.calls,)
+        self._set(calls=calls)
 
     def __repr__(self) -> str:
         return f"CountWindow({self.calls})"
 
 
-class CircuitBreaker(Guarding, _native.CircuitBreaker):
+class CircuitBreaker(Guarding, State, _native.CircuitBreaker):
     """Stops calling what keeps failing, and finds out gently when it works again.
 
     Closed, it counts; when a rule trips it opens and rejects with :class:`CircuitOpen`; after ``open_timeout`` it
@@ -135,7 +122,7 @@ class CircuitBreaker(Guarding, _native.CircuitBreaker):
         probe_lease: Seconds | None = None,
         classify: Classifier | None = None,
         key: Key | None = None,
-    ) -> CircuitBreaker:
+    ) -> Self:
         judge = None if classify is None else _classify.make_classifier(classify, _classify.judge_plain)
         fields = {
             "failure_threshold": failure_threshold,
@@ -158,21 +145,17 @@ class CircuitBreaker(Guarding, _native.CircuitBreaker):
             fields["window_calls"] = window.calls
         else:
             fields["window"] = window
-        self = super().__new__(cls, _label(name, "breaker"), fields)
+        self = super().__new__(cls, label(name, "breaker"), fields)
         if name is not None:
             _named.add(weakref.ref(self, _forget))
         return self
 
-    def _as_pipeline(self) -> Pipeline:
-        try:
-            return self._pipe
-        except AttributeError:
-            from holdfast._policies import Pipeline
+    def _alone(self) -> Pipeline:
+        from holdfast._policies import Pipeline
 
-            self._pipe: Pipeline = Pipeline(breaker=self, name=self.name)
-            return self._pipe
+        return Pipeline(breaker=self, name=self.name)
 
-    def of(self, key: str) -> CircuitBreaker:
+    def of(self, key: str) -> Self:
         """The breaker of one key, made if there is none: to look at it, guard a block with it, or force it.
 
         While it is held it is not forgotten. Two answers for one key are two faces of the same breaker.
@@ -196,9 +179,8 @@ class CircuitBreaker(Guarding, _native.CircuitBreaker):
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self.state}>"
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        raise TypeError("a CircuitBreaker is its state and cannot be copied or pickled; make a new one, or share this")
 
+_native.quicken_state(CircuitBreaker)
 
 _named: set[weakref.ref[CircuitBreaker]] = set()
 """Added to and taken from by single operations of the interpreter, so that no lock is needed."""

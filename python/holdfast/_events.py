@@ -1,25 +1,28 @@
 """Events on their way to listeners.
 
-The core returns events, the runtime queues them, and one Python thread, started when the first is posted or the
-first listener comes, hands them out: in order, one at a time, outside every lock and every call. A listener that
-raises is reported on the logger ``holdfast`` and changes nothing.
+The core returns events, the runtime queues them, and one Python thread, started when the first is posted or
+the first listener comes, hands them out: in order, one at a time, outside every lock and every call. A
+listener that raises is reported on the logger ``holdfast`` and changes nothing.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from _thread import RLock
 
 from holdfast import _native
 from holdfast._exceptions import refuse
+from holdfast._values import Immutable
 
+TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
     import threading
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterable
     from datetime import datetime
+    from typing import Any, TypeAlias
 
-    Listener = Callable[["Event"], object]
+    Listener: TypeAlias = Callable[["Event"], object]
 
 _GOOD_NEWS = frozenset(
     ("circuit_closed", "circuit_half_opened", "failover_completed", "recovery_started", "recovery_completed",
@@ -27,7 +30,7 @@ _GOOD_NEWS = frozenset(
 )  # fmt: skip
 
 
-class Event:
+class Event(Immutable):
     """Something that happened; frozen.
 
     Attributes:
@@ -48,11 +51,12 @@ class Event:
     fields: dict[str, Any]
 
     def __init__(self, kind: str, source: str, at: datetime, seq: int, fields: dict[str, Any]) -> None:
-        for name, value in zip(self.__slots__, (kind, source, at, seq, fields), strict=True):
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"Event is frozen: cannot set {name!r}")
+        put = object.__setattr__
+        put(self, "kind", kind)
+        put(self, "source", source)
+        put(self, "at", at)
+        put(self, "seq", seq)
+        put(self, "fields", fields)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -68,7 +72,9 @@ class Event:
         return f"Event({self.kind}, source={self.source!r}{fields})"
 
     def __str__(self) -> str:
-        fields = ", ".join(f"{name} {_shown(value)}" for name, value in self.fields.items() if value is not None)
+        fields = ", ".join(
+            f"{name} {_shown(value)}" for name, value in self.fields.items() if value is not None
+        )
         text = f"{self.source}: {self.kind.replace('_', ' ')}"
         return f"{text} ({fields})" if fields else text
 
@@ -89,9 +95,14 @@ class _Subscription:
         self.is_async = inspect.iscoroutinefunction(listener)
 
     def wants(self, kind: str, sources: tuple[int, ...]) -> bool:
-        return (self.kinds is None or kind in self.kinds) and (self.source_id is None or self.source_id in sources)
+        return (self.kinds is None or kind in self.kinds) and (
+            self.source_id is None or self.source_id in sources
+        )
 
 
+# Held for the moments in which the two below are replaced; never while a listener runs. It may be taken
+# twice by one thread, for a listener list may be changed from a destructor.
+_changing = RLock()
 _subscriptions: tuple[_Subscription, ...] = ()
 _thread: threading.Thread | None = None
 _loop: AbstractEventLoop | None = None
@@ -121,14 +132,16 @@ def subscribe(
         if kind not in _native.EVENT_KINDS:
             raise refuse("kinds", f"be among {', '.join(_native.EVENT_KINDS)}", kind)
     subscription = _Subscription(listener, wanted, source_id)
-    _subscriptions = (*_subscriptions, subscription)
-    _tell_interest()
+    with _changing:
+        _subscriptions = (*_subscriptions, subscription)
+        _tell_interest()
     ensure_thread()
 
     def unsubscribe() -> None:
         global _subscriptions
-        _subscriptions = tuple(s for s in _subscriptions if s is not subscription)
-        _tell_interest()
+        with _changing:
+            _subscriptions = tuple(s for s in _subscriptions if s is not subscription)
+            _tell_interest()
 
     return unsubscribe
 
@@ -141,17 +154,21 @@ def _tell_interest() -> None:
 
 
 def ensure_thread() -> None:
-    """Starts the thread that delivers, unless it runs. Called by the native side when the first event is posted."""
+    """Starts the thread that delivers, unless it runs.
+
+    The native side calls it when the first event is posted.
+    """
     global _thread
-    if _thread is not None and _thread.is_alive():
-        return
     import atexit
     import threading
 
-    _thread = threading.Thread(target=_deliver_all, name="holdfast-events", daemon=True)
-    atexit.unregister(_stop)
-    atexit.register(_stop)
-    _thread.start()
+    with _changing:
+        if _thread is not None and _thread.is_alive():
+            return
+        _thread = threading.Thread(target=_deliver_all, name="holdfast-events", daemon=True)
+        atexit.unregister(_stop)
+        atexit.register(_stop)
+        _thread.start()
 
 
 def _stop() -> None:
@@ -164,12 +181,11 @@ def _stop() -> None:
 
 def _deliver_all() -> None:
     """The thread's life: it waits in native code with the GIL released."""
-    while True:
-        batch = _native.take_events()
-        if batch is None:
-            return
+    while (batch := _native.take_events()) is not None:
         for kind, source, at, seq, fields, sources in batch:
             _deliver(Event(kind, source, at, seq, fields), sources)
+    if _loop is not None:
+        _loop.close()
 
 
 def _deliver(event: Event, sources: tuple[int, ...]) -> None:
@@ -186,7 +202,7 @@ def _hand(subscription: _Subscription, event: Event) -> None:
             _await(subscription.listener(event))
         else:
             subscription.listener(event)
-    except Exception:
+    except BaseException:  # even `sys.exit()`: the thread is ours, and other listeners wait for it
         import logging
 
         logging.getLogger("holdfast").exception("a listener of %s events raised", event.kind)
@@ -210,8 +226,9 @@ def _log(event: Event) -> None:
 
 
 def _in_child() -> None:
-    global _thread, _loop
+    global _thread, _loop, _changing
     _thread = _loop = None
+    _changing = RLock()
     _native.after_fork_in_child()
 
 

@@ -10,8 +10,8 @@
     │  ├ BulkheadFull       a concurrency limit and its queue are full
     │  └ BudgetExhausted    the retry budget is empty
     ├ CallTimeout           limit, which                       also a TimeoutError
-    ├ StreamInterrupted     received, cause                    a stream broke after its first content
-    ├ Truncated             received                           an answer that ended too early to be true
+    ├ StreamInterrupted     received, cause                    a stream broke after its first item
+    ├ Truncated             received                           an answer ended too early to be true
     └ ConfigurationError    field, rule, value                 also a ValueError
 
 Every one is made as ``Error(message, field=…)``; without a message it writes its own sentence from
@@ -52,6 +52,9 @@ class HoldfastError(Exception):
 
     __slots__ = ()
 
+    args: tuple[Any, ...]
+    __cause__: BaseException | None
+
     def _sentence(self) -> str:
         """What `str()` says when no message was given."""
         return "Holdfast could not go on."
@@ -61,8 +64,8 @@ class HoldfastError(Exception):
         self.args = (self._sentence() if message is None else message,)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not the default, which would call `cls(*args)`: a user's subclass may have an `__init__` of
-        # its own, and slots are not in `__dict__`.
+        # Not the default, which would call `cls(*args)`: a user's subclass may have an `__init__`
+        # of its own, and slots are not in `__dict__`.
         state, slots = _state(self)
         return _blank, (type(self), self.args), (_each(_portable, state), _each(_portable, slots))
 
@@ -122,9 +125,7 @@ class Rejected(HoldfastError):
         self.retry_after = retry_after
         self.reason = reason
         self.source = source
-        # `BaseException.__new__` has already put a message that was given into `args`.
-        if message is None:
-            self._complete(None)
+        self._complete(message)
 
     def _sentence(self) -> str:
         name = f" by {self.source!r}" if self.source else ""
@@ -164,7 +165,7 @@ class NoNodeReady(Rejected):
 
 
 class RateLimited(Rejected):
-    """Our own rate limit has no room before the deadline. (A provider's 429 is not this.)"""
+    """Our own rate limit has no room before the deadline; a provider's 429 is not this."""
 
     __slots__ = ()
 
@@ -236,6 +237,7 @@ class StreamInterrupted(HoldfastError):
 
     received: Any
     cause: BaseException | None
+    __cause__: BaseException | None
 
     def __init__(
         self,
@@ -366,3 +368,7 @@ def _text(value: Any, write: Callable[[Any], str]) -> str:
 def refuse(field: str, rule: str, value: object) -> ConfigurationError:
     """The error for a setting that breaks a rule."""
     return ConfigurationError(field=field, rule=rule, value=value)
+
+
+for _name in __all__:  # tracebacks and pickles name them as users import them
+    globals()[_name].__module__ = "holdfast"

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::execution::{Execution, Moment};
 use super::{Finish, Step, Target};
 use crate::base::{Event, EventKind, Failure, NodeId, Time};
+use crate::policy::retry::Backoff;
 
 impl Execution {
     /// Decides from the latest outcome (A14), never from the first one's.
@@ -28,9 +29,11 @@ impl Execution {
         if failure.retry { self.schedule(failure, at) } else { self.give_up(at) }
     }
 
-    /// The driver has asked the user's own back-off.
-    pub fn answer_backoff(&mut self, delay: Duration, at: &mut Moment<'_>) -> Step {
-        self.sleep(delay, at)
+    /// The driver has asked the user's own back-off; with no usable answer the default law rules.
+    pub fn answer_backoff(&mut self, answer: Option<Duration>, at: &mut Moment<'_>) -> Step {
+        let wait = answer.or_else(|| Backoff::default().wait(self.retries, self.waited, at.dice));
+        let wish = std::mem::take(&mut self.wish);
+        self.sleep(wait.unwrap_or_default().max(wish), at)
     }
 
     fn schedule(&mut self, failure: &Failure, at: &mut Moment<'_>) -> Step {
@@ -40,10 +43,11 @@ impl Execution {
             return self.give_up(at);
         }
         self.retries += 1;
-        match retry.backoff.wait(self.retries, self.waited, at.dice) {
-            Some(wait) => self.sleep(wait.max(wish), at),
-            None => Step::AskBackoff { retry: self.retries },
-        }
+        let Some(wait) = retry.backoff.wait(self.retries, self.waited, at.dice) else {
+            self.wish = wish;
+            return Step::AskBackoff { retry: self.retries };
+        };
+        self.sleep(wait.max(wish), at)
     }
 
     /// Sleeps before a node is asked again, unless the deadline or the budget forbids it (A3, A5).

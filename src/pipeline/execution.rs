@@ -30,6 +30,8 @@ pub struct Execution {
     pub(super) attempts: u32,
     pub(super) retries: u32,
     pub(super) waited: Duration,
+    /// The wait that the callee asked for, while the user's own back-off is asked for its.
+    pub(super) wish: Duration,
     pub(super) committed: bool,
     flight: Option<Flight>,
     pub(super) tried: Vec<NodeId>,
@@ -58,11 +60,8 @@ impl Execution {
         inherited: Option<Expiry>,
         at: &mut Moment<'_>,
     ) -> (Self, Step) {
-        let own = plan.timeout.total.map(|limit| Expiry {
-            at: at.now.after(limit),
-            which: Which::Total,
-            limit,
-        });
+        let own =
+            plan.timeout.total.map(|limit| Expiry { at: at.now.after(limit), which: Which::Total, limit });
         let mut call = Self {
             plan,
             key,
@@ -71,6 +70,7 @@ impl Execution {
             attempts: 0,
             retries: 0,
             waited: Duration::ZERO,
+            wish: Duration::ZERO,
             committed: false,
             flight: None,
             tried: Vec::new(),
@@ -111,6 +111,11 @@ impl Execution {
         if !std::mem::replace(&mut self.committed, true) {
             self.with_permit(|breaker, permit| breaker.first_item(permit, now));
         }
+    }
+
+    /// The user knows how to go on after what has been handed out: further attempts are allowed again.
+    pub const fn uncommit(&mut self) {
+        self.committed = false;
     }
 
     /// The stream gave a sign of life: a probe's lease is renewed (B4).
@@ -218,7 +223,8 @@ impl Execution {
                 }
             }
             (Exhausted::Wait, Some(deadline), Some(earliest)) if earliest < deadline.at => {
-                return Step::Sleep { until: earliest.max(at.now.after(SHORTEST_WAIT)) };
+                let soonest = at.now.after(SHORTEST_WAIT);
+                return Step::Sleep { until: earliest.clamp(soonest, at.now.after(LONGEST_WAIT)) };
             }
             _ => {}
         }
@@ -303,10 +309,12 @@ impl Execution {
     }
 
     fn with_permit(&mut self, act: impl FnOnce(&Breaker, &mut Permit)) {
-        match self.flight.as_mut().map(|flight| &mut flight.seat) {
-            Some(Held::Permit(breaker, permit)) => act(breaker, permit),
-            Some(Held::Seat(_, Seat { permit: Some((breaker, permit)), .. })) => act(breaker, permit),
-            _ => {}
+        let held = self.flight.as_mut().map(|flight| &mut flight.seat);
+        if let Some(
+            Held::Permit(breaker, permit) | Held::Seat(_, Seat { permit: Some((breaker, permit)), .. }),
+        ) = held
+        {
+            act(breaker, permit);
         }
     }
 
@@ -320,3 +328,5 @@ impl Execution {
 
 /// A wait for a node is never shorter than this, so that a stale estimate cannot spin.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+/// And never longer: nodes also come back early, by an operator's hand, a report or a newcomer.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);

@@ -88,6 +88,12 @@ impl TimeoutConfig {
         Ok(self)
     }
 
+    /// Is any clock on?
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.total.is_some() || self.attempt.is_some() || self.first_item.is_some() || self.idle.is_some()
+    }
+
     /// The clock that expires first, given when the call and its attempt began and since when we have
     /// been waiting for the callee.
     #[must_use]

@@ -6,12 +6,13 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use super::apart;
 use crate::base::event::bit;
 use crate::base::{EventKind, Field, Outbox};
 use crate::runtime::dispatch::{self, Stamped};
 
 /// How long the delivering thread waits at a stretch; it is woken when something comes.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Is there a thread that delivers, or one being started?
 static DELIVERING: AtomicBool = AtomicBool::new(false);
@@ -20,11 +21,14 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Makes sure that what was just posted is delivered. No lock is held here (R3).
 pub fn ensure_delivery() {
-    if DELIVERING.swap(true, Ordering::AcqRel) || CLOSED.load(Ordering::Acquire) {
+    if DELIVERING.load(Ordering::Acquire) || CLOSED.load(Ordering::Acquire) {
+        return;
+    }
+    if DELIVERING.swap(true, Ordering::AcqRel) {
         return;
     }
     // At interpreter shutdown nothing is delivered any more.
-    let _shutting_down = Python::try_attach(|py| {
+    let _shutting_down = apart(|py| {
         let started = py.import("holdfast._events").and_then(|m| m.call_method0("ensure_thread"));
         if let Err(error) = started {
             DELIVERING.store(false, Ordering::Release);

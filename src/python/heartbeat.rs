@@ -4,21 +4,72 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::bridge;
+use super::call::signal;
 use super::convert::{count, given, positive_span, real, span};
 use super::errors;
+use super::{bridge, events};
 use crate::base::Time;
 use crate::pipeline::Roster;
 use crate::pool::HeartbeatConfig;
 use crate::runtime::clock::{self, Busy, Waited};
-use crate::runtime::probe::HttpProbe;
+use crate::runtime::probe::{HttpProbe, ProbeTable};
+use crate::runtime::ticker::Ticker;
 
 /// How often a wait for readiness looks: well under the shortest heartbeat worth having.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A manager's heartbeat: what keeps it going.
+#[derive(Debug)]
+pub struct Pulse {
+    roster: Arc<Roster>,
+    /// How each node is asked.
+    pub probes: Arc<ProbeTable>,
+    ticker: Mutex<Option<Ticker>>,
+}
+
+impl Pulse {
+    /// Silent so far.
+    pub fn new(roster: Arc<Roster>) -> Self {
+        Self { roster, probes: Arc::default(), ticker: Mutex::new(None) }
+    }
+
+    /// Starts it, unless it beats already in this process or there is none. Cheap if it beats.
+    pub fn ensure(&self) -> PyResult<()> {
+        if self.roster.pool().heartbeat().is_none() {
+            return Ok(());
+        }
+        let beating = {
+            let mut ticker = self.ticker.lock();
+            match &*ticker {
+                Some(ticker) => ticker.revive(),
+                None => Ticker::start(self.roster.pool(), Arc::clone(&self.probes) as Arc<_>)
+                    .map(|started| *ticker = Some(started)),
+            }
+        };
+        beating.map_err(|error| no_thread(&error))?;
+        // What it finds out is to be heard of even if nobody calls meanwhile.
+        events::ensure_delivery();
+        Ok(())
+    }
+
+    /// The pool has changed: somebody may be due earlier than it thinks.
+    pub fn wake(&self) {
+        if let Some(ticker) = &*self.ticker.lock() {
+            ticker.wake();
+        }
+    }
+
+    /// Ends it, until the next start or call.
+    pub fn stop(&self) {
+        let ticker = self.ticker.lock().take();
+        drop(ticker);
+    }
+}
 
 /// How one node is asked, as Python described it.
 #[derive(Debug)]
@@ -95,7 +146,7 @@ pub fn wait_ready(
             }
             let next = now.after(LOOK_EVERY).min(deadline);
             let waited = clock::wait_until(next, LOOK_EVERY, busy, &mut || {
-                raised = Python::attach(|py| py.check_signals()).err();
+                raised = signal();
                 raised.is_some()
             });
             match waited {
@@ -136,5 +187,5 @@ fn until(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Time> {
 }
 
 fn is_ready(roster: &Roster, n: usize, now: Time) -> bool {
-    roster.pool().ready_count(&mut |id| roster.admissible(id, now)) >= n
+    roster.pool().ready_count(&mut |id| roster.admissible(id, now), now) >= n
 }

@@ -30,36 +30,36 @@ impl Judge {
 
     /// The verdict on an outcome. A classifier that raises never replaces the user's own exception: its
     /// error is reported as unraisable, and the outcome counts as a plain failure.
-    pub fn verdict(&self, py: Python<'_>, outcome: &PyResult<Py<PyAny>>) -> Verdict {
+    ///
+    /// # Errors
+    /// What interrupted the user's rules and is no `Exception` (Ctrl-C came while they ran): it ends the
+    /// call.
+    pub fn verdict(&self, py: Python<'_>, outcome: &PyResult<Py<PyAny>>) -> PyResult<Verdict> {
         match outcome {
             Ok(value) => self.of_value(py, value),
             Err(error) => self.of_error(py, error),
         }
     }
 
-    /// The verdict on an exception.
-    pub fn of_error(&self, py: Python<'_>, error: &PyErr) -> Verdict {
+    /// The verdict on an exception; errors as in [`Judge::verdict`].
+    pub fn of_error(&self, py: Python<'_>, error: &PyErr) -> PyResult<Verdict> {
         let exception = error.value(py);
         if !exception.is_instance_of::<PyException>() {
-            return Verdict::Ignore;
+            return Ok(Verdict::Ignore);
         }
-        let judged = self.classify.bind(py).call1((exception,)).and_then(|verdict| translate(&verdict));
-        judged.unwrap_or_else(|broken| {
-            broken.write_unraisable(py, Some(self.classify.bind(py)));
-            Verdict::Fail(Failure::plain())
-        })
+        let rules = self.classify.bind(py);
+        let judged = rules.call1((exception,)).and_then(|verdict| translate(&verdict));
+        judged.or_else(|broken| report(broken, rules).map(|()| Verdict::Fail(Failure::plain())))
     }
 
-    /// The verdict on a value: good, unless the user's predicate wants it tried again.
-    pub fn of_value(&self, py: Python<'_>, value: &Py<PyAny>) -> Verdict {
-        let Some(predicate) = &self.retry_if_result else { return Verdict::Ok };
-        match predicate.bind(py).call1((value,)).and_then(|answer| answer.is_truthy()) {
-            Ok(false) => Verdict::Ok,
-            Ok(true) => Verdict::Fail(Failure { kind: FailureKind::Output, ..Failure::plain() }),
-            Err(broken) => {
-                broken.write_unraisable(py, Some(predicate.bind(py)));
-                Verdict::Ok
-            }
+    /// A value is good, unless the user's predicate wants it tried again.
+    fn of_value(&self, py: Python<'_>, value: &Py<PyAny>) -> PyResult<Verdict> {
+        let Some(predicate) = &self.retry_if_result else { return Ok(Verdict::Ok) };
+        let predicate = predicate.bind(py);
+        match predicate.call1((value,)).and_then(|answer| answer.is_truthy()) {
+            Ok(false) => Ok(Verdict::Ok),
+            Ok(true) => Ok(Verdict::Fail(Failure { kind: FailureKind::Output, ..Failure::plain() })),
+            Err(broken) => report(broken, predicate).map(|()| Verdict::Ok),
         }
     }
 
@@ -73,6 +73,16 @@ impl Judge {
 /// The verdict on our own clock's expiry (B8).
 pub const fn timed_out() -> Verdict {
     Verdict::Fail(Failure { kind: FailureKind::Timeout, ..Failure::plain() })
+}
+
+/// Reports that a rule of the user's is broken; what is no `Exception` (Ctrl-C) is handed back instead.
+pub fn report(broken: PyErr, rule: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = rule.py();
+    if !broken.is_instance_of::<PyException>(py) {
+        return Err(broken);
+    }
+    broken.write_unraisable(py, Some(rule));
+    Ok(())
 }
 
 /// Reads a `holdfast.Verdict`.

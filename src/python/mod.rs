@@ -4,6 +4,10 @@
 //! layer. All unsafe code of the crate, where there is any, lives in `call/`.
 //!
 //! It deliberately does not hold the public API: `python/holdfast` does, and adds docstrings and types.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands the arguments of functions and methods over by value"
+)]
 
 mod bridge;
 mod call;
@@ -18,6 +22,19 @@ mod pool;
 mod views;
 
 use pyo3::prelude::*;
+
+/// Runs `act`, which may run Python code, where an exception may be on its way already: in a destructor,
+/// which can run while the interpreter unwinds a frame. None at interpreter shutdown.
+fn apart<R>(act: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+    Python::try_attach(|py| {
+        let on_its_way = PyErr::take(py);
+        let result = act(py);
+        if let Some(error) = on_its_way {
+            error.restore(py);
+        }
+        result
+    })
+}
 
 /// The native part of Holdfast. Use the names of `holdfast`, not these.
 #[pymodule]
@@ -43,7 +60,13 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<call::Stream>()?;
     module.add_class::<call::AsyncStream>()?;
     module.add_class::<call::StreamStep>()?;
+    module.add_class::<call::Scope>()?;
+    module.add_class::<call::Attempts>()?;
+    module.add_class::<call::Block>()?;
+    module.add_class::<call::NextAttempt>()?;
 
+    module.add_function(wrap_pyfunction!(call::deadline_scope, module)?)?;
+    module.add_function(wrap_pyfunction!(call::quicken_state, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;
     module.add_function(wrap_pyfunction!(events::set_interest, module)?)?;
     module.add_function(wrap_pyfunction!(events::take_events, module)?)?;

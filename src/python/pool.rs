@@ -3,24 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use super::heartbeat::{self, Asked, no_thread};
-use super::policies::{CircuitBreaker, Parts, Retry, Timeout};
+use super::heartbeat::{self, Asked, Pulse};
+use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
 use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
 use crate::pool::{Evidence, NodeConfig, Pool};
 use crate::python::call::{Callee, Colour, Guard, NodeTargets, Targets, Wiring, moment};
-use crate::python::convert::{choice, count, real};
+use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
 use crate::runtime::clock;
-use crate::runtime::probe::ProbeTable;
-use crate::runtime::ticker::Ticker;
 
 /// A pool of nodes and the policies of the calls to them; the instance is the state.
 #[pyclass(subclass, frozen, weakref, module = "holdfast._native")]
@@ -29,8 +26,7 @@ pub struct FailoverManager {
     wiring: Arc<Wiring>,
     roster: Arc<Roster>,
     targets: Arc<Targets>,
-    probes: Arc<ProbeTable>,
-    ticker: Mutex<Option<Ticker>>,
+    pulse: Arc<Pulse>,
     probe: Option<Py<PyAny>>,
 }
 
@@ -53,50 +49,27 @@ fn describe<'py>(row: &Bound<'py, PyAny>) -> PyResult<Described<'py>> {
     let mut config = NodeConfig::new(name);
     config.weight = real("weight", &row.get_item(2)?)?;
     config.tier = count("tier", &row.get_item(3)?, 0)?;
+    let domains: Vec<String> = row.get_item(6)?.extract()?;
+    config.domains = domains.into_iter().map(Arc::from).collect();
     let mut callables = row.get_item(4)?.cast_into::<PyList>()?.into_iter();
     let mut next = || callables.next().filter(|c| !c.is_none()).map(Bound::unbind);
-    let targets = NodeTargets {
-        node: row.get_item(0)?.unbind(),
-        callables: [next(), next(), next(), next()],
-    };
+    let targets =
+        NodeTargets { node: row.get_item(0)?.unbind(), callables: [next(), next(), next(), next()] };
     let how = row.get_item(5)?;
-    let (asked, probe) = if how.is_none() {
-        (None, None)
-    } else {
-        (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?))
-    };
+    let (asked, probe) =
+        if how.is_none() { (None, None) } else { (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?)) };
     config.heartbeat = asked.is_some();
     config.validate().map_err(|error| config_error(row.py(), &error))?;
     Ok(Described { config, targets, asked, probe })
 }
 
 impl FailoverManager {
-    fn adopt(
-        &self,
-        py: Python<'_>,
-        id: NodeId,
-        targets: NodeTargets,
-        asked: Option<Asked>,
-    ) -> PyResult<()> {
+    fn adopt(&self, py: Python<'_>, id: NodeId, targets: NodeTargets, asked: Option<Asked>) -> PyResult<()> {
         if let Some(asked) = asked {
-            self.probes.set(id, Arc::new(asked.into_probe(py)?));
+            self.pulse.probes.set(id, Arc::new(asked.into_probe(py)?));
         }
         self.targets.write().insert(id, Arc::new(targets));
         Ok(())
-    }
-
-    /// Starts the heartbeat, unless it beats already or there is none.
-    fn ensure_beating(&self) -> PyResult<()> {
-        if self.roster.pool().heartbeat().is_none() {
-            return Ok(());
-        }
-        let mut ticker = self.ticker.lock();
-        let beating = match &*ticker {
-            Some(ticker) => ticker.revive(),
-            None => Ticker::start(self.roster.pool(), Arc::clone(&self.probes) as Arc<_>)
-                .map(|started| *ticker = Some(started)),
-        };
-        beating.map_err(|error| no_thread(&error))
     }
 
     fn id_of(&self, py: Python<'_>, name: &str) -> PyResult<NodeId> {
@@ -108,7 +81,8 @@ impl FailoverManager {
 #[pymethods]
 impl FailoverManager {
     #[new]
-    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, exhausted))]
+    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted,
+                        cooldown_cap))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -118,7 +92,9 @@ impl FailoverManager {
         retry: Option<Bound<'_, Retry>>,
         timeout: Option<Bound<'_, Timeout>>,
         classify: Bound<'_, PyAny>,
+        answers: Answers,
         exhausted: &Bound<'_, PyAny>,
+        cooldown_cap: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let py = classify.py();
         let described = nodes.iter().map(describe).collect::<PyResult<Vec<_>>>()?;
@@ -126,26 +102,35 @@ impl FailoverManager {
         let source = Source::new(name);
         let configs = described.iter().map(|node| node.config.clone()).collect();
         let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
+        let cap = positive_span("cooldown_cap", cooldown_cap)?;
+        pool.set_cooldown_cap(cap);
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
-        let template = breaker.map(|breaker| breaker.get().template(&clocks)).transpose();
+        let template = breaker.map(|breaker| breaker.get().template(&clocks, cap)).transpose();
         let template = template.map_err(|e| config_error(py, &e))?;
         let roster = Arc::new(Roster::new(Arc::new(pool), source.clone(), template));
+        let pulse = Arc::new(Pulse::new(Arc::clone(&roster)));
         let parts = Parts {
             source,
             retry,
             timeout,
             classify,
             target: Target::Roster(Arc::clone(&roster)),
-            exhausted: choice("exhausted", exhausted, "'fail_fast', 'wait', 'try_anyway'", Exhausted::from_name)?,
+            exhausted: choice(
+                "exhausted",
+                exhausted,
+                "'fail_fast', 'wait', 'try_anyway'",
+                Exhausted::from_name,
+            )?,
             key: None,
+            answers,
+            pulse: Some(Arc::clone(&pulse)),
         };
         let probe = described.iter().find_map(|node| node.probe.clone()).map(Bound::unbind);
         let manager = Self {
             wiring: Arc::new(parts.wire()?),
             roster,
             targets: Arc::new(Targets::new(HashMap::new())),
-            probes: Arc::new(ProbeTable::default()),
-            ticker: Mutex::new(None),
+            pulse,
             probe,
         };
         for node in described {
@@ -169,6 +154,7 @@ impl FailoverManager {
 
     /// A manager has a breaker per node: see `node_breaker`.
     #[getter]
+    #[expect(clippy::unused_self, reason = "a getter of Python's has a self")]
     const fn breaker(&self) -> Option<Py<CircuitBreaker>> {
         None
     }
@@ -188,7 +174,6 @@ impl FailoverManager {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let manager = slf.get();
-        manager.ensure_beating()?;
         let targets = Arc::clone(&manager.targets);
         let callee = match function {
             Some(function) => Callee::WithNode(function.unbind(), targets),
@@ -207,9 +192,7 @@ impl FailoverManager {
         let node = describe(row)?;
         let id = moment(|at| self.roster.add(node.config, at.now, at.out));
         self.adopt(py, id.map_err(|error| config_error(py, &error))?, node.targets, node.asked)?;
-        if let Some(ticker) = &*self.ticker.lock() {
-            ticker.wake();
-        }
+        self.pulse.wake();
         Ok(())
     }
 
@@ -230,19 +213,19 @@ impl FailoverManager {
 
     /// Starts the heartbeat. Calls work without it: it begins with the first of them.
     fn start(&self) -> PyResult<()> {
-        self.ensure_beating()
+        self.pulse.ensure()
     }
 
-    /// Ends the heartbeat; calls still work.
+    /// Ends the heartbeat; calls still work, and the next one starts it again.
     fn stop(&self) {
-        drop(self.ticker.lock().take());
+        self.pulse.stop();
     }
 
     /// Takes a node out; calls that are there end as they would have.
     fn remove_node(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let id = moment(|at| self.roster.remove(name, at.now, at.out));
         let id = id.map_err(|error| config_error(py, &error))?;
-        self.probes.remove(id);
+        self.pulse.probes.remove(id);
         // Calls under way hold their own targets; the map's are let go outside its lock (R3).
         let gone = self.targets.write().remove(&id);
         drop(gone);
@@ -290,7 +273,7 @@ impl FailoverManager {
     /// Waits until `n` nodes are ready, with the GIL released; `False` if `timeout` seconds ran out.
     #[pyo3(signature = (n=1, timeout=None))]
     fn wait_ready(&self, py: Python<'_>, n: usize, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        self.ensure_beating()?;
+        self.pulse.ensure()?;
         heartbeat::wait_ready(py, &self.roster, n, timeout)
     }
 
@@ -302,7 +285,7 @@ impl FailoverManager {
         n: usize,
         timeout: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.ensure_beating()?;
+        self.pulse.ensure()?;
         heartbeat::await_ready(py, &self.roster, n, timeout)
     }
 

@@ -64,8 +64,8 @@ impl Ticker {
         pool.restart_heartbeat();
         let (errands, calls) = unbounded_channel();
         // Time stands still until the first questions are answered.
-        drop(errands.send(Busy::begin()));
-        let task = engine::spawn(tick(self.pool.clone(), self.probes.clone(), calls))?.abort_handle();
+        let busy = Busy::begin();
+        let task = engine::spawn(tick(self.pool.clone(), self.probes.clone(), calls, busy))?.abort_handle();
         *running = Some(Running { generation: generation(), task, errands });
         Ok(())
     }
@@ -119,21 +119,27 @@ impl Running {
     }
 }
 
-/// The answers under way. A panic names only its task, hence the map.
+/// The answers under way. A task that panics loses everything but its id: hence the map, and the guard
+/// in it, which holds the manual clock until the answer is judged.
 #[derive(Default)]
 struct Asked {
     probes: JoinSet<Answer>,
-    nodes: HashMap<Id, NodeId>,
+    nodes: HashMap<Id, (NodeId, Busy)>,
 }
 
 struct Answer {
     result: Result<(), Arc<str>>,
-    /// Dropped once the answer is judged.
-    busy: (Busy, Busy),
+    /// Of the timeout that ended it; dropped once the answer is judged.
+    woken: Busy,
 }
 
-async fn tick(pool: Weak<Pool>, probes: Arc<dyn Probe>, mut errands: UnboundedReceiver<Busy>) {
-    let (mut asked, mut busy) = (Asked::default(), Busy::idle());
+async fn tick(
+    pool: Weak<Pool>,
+    probes: Arc<dyn Probe>,
+    mut errands: UnboundedReceiver<Busy>,
+    mut busy: Busy,
+) {
+    let mut asked = Asked::default();
     loop {
         let Some(next) = pool.upgrade().map(|pool| ask_the_due(&pool, &probes, &mut asked, &busy)) else {
             return;
@@ -161,44 +167,45 @@ fn ask_the_due(pool: &Pool, probes: &Arc<dyn Probe>, asked: &mut Asked, busy: &B
     };
     let deadline = pool.heartbeat().map_or(Time::NEVER, |heartbeat| now.after(heartbeat.timeout));
     for node in due {
-        let (probes, busy) = (probes.clone(), busy.clone());
-        let task = asked.probes.spawn(async move { ask(probes.probe(node), deadline, busy).await });
-        asked.nodes.insert(task.id(), node);
+        let probes = probes.clone();
+        let task = asked.probes.spawn(async move { ask(probes.probe(node), deadline).await });
+        asked.nodes.insert(task.id(), (node, busy.clone()));
     }
     next.unwrap_or(Time::NEVER)
 }
 
 /// The answer, or "timeout". A ready answer counts even if it is looked at too late (P6).
-async fn ask(probe: ProbeFuture, deadline: Time, busy: Busy) -> Answer {
+async fn ask(probe: ProbeFuture, deadline: Time) -> Answer {
     tokio::select! {
         biased;
-        result = probe => Answer { result, busy: (busy, Busy::idle()) },
+        result = probe => Answer { result, woken: Busy::idle() },
         woken = clock::sleep_until(deadline, Busy::idle()) => {
-            Answer { result: Err("timeout".into()), busy: (busy, woken) }
+            Answer { result: Err("timeout".into()), woken }
         }
     }
 }
 
 /// Tells the pool what came of a question, and the world what follows.
-fn judge(pool: &Weak<Pool>, nodes: &mut HashMap<Id, NodeId>, done: Result<(Id, Answer), JoinError>) -> Busy {
-    let (task, answer) = match done {
-        Ok((task, answer)) => (task, answer),
-        Err(error) => {
-            let result = Err("the probe panicked".into());
-            (error.id(), Answer { result, busy: (Busy::idle(), Busy::idle()) })
-        }
+fn judge(
+    pool: &Weak<Pool>,
+    asked: &mut HashMap<Id, (NodeId, Busy)>,
+    done: Result<(Id, Answer), JoinError>,
+) -> Busy {
+    let (task, Answer { result, woken: _woken }) = match done {
+        Ok(done) => done,
+        Err(error) => (error.id(), Answer { result: Err("the probe panicked".into()), woken: Busy::idle() }),
     };
-    if let (Some(node), Some(pool)) = (nodes.remove(&task), pool.upgrade()) {
-        let mut out = dispatch::outbox();
-        {
-            let _quiet = quiet();
-            let now = clock::now();
-            match answer.result {
-                Ok(()) => pool.beat(node, now, &mut out),
-                Err(reason) => pool.miss(node, &reason, now, &mut out),
-            }
+    let Some((node, busy)) = asked.remove(&task) else { return Busy::idle() };
+    let Some(pool) = pool.upgrade() else { return busy };
+    let mut out = dispatch::outbox();
+    {
+        let _quiet = quiet();
+        let now = clock::now();
+        match result {
+            Ok(()) => pool.beat(node, now, &mut out),
+            Err(reason) => pool.miss(node, &reason, now, &mut out),
         }
-        dispatch::post(&mut out);
     }
-    answer.busy.0
+    dispatch::post(&mut out);
+    busy
 }

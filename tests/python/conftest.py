@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from colours import COLOURS, Colour
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,3 +40,27 @@ def fresh_python(tmp_path: Path) -> FreshPython:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(params=COLOURS, ids=repr)
+def colour(request: pytest.FixtureRequest) -> Colour:
+    """Each colour of callable in turn."""
+    found: Colour = request.param
+    return found
+
+
+@pytest.fixture
+def clock() -> Iterator[object]:
+    """Time that stands still until the test moves it."""
+    from holdfast.testing import ManualClock
+
+    with ManualClock() as manual:
+        yield manual
+
+
+@pytest.fixture
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """What was reported as unraisable during the test, which is then no failure of it."""
+    caught: list[BaseException] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: caught.append(report.exc_value))
+    return caught

@@ -8,8 +8,8 @@
 
 Two classifiers. `classify` is for chat models and clients, with every rule of
 ``docs/classification.md``. `judge_plain` is for plain callables: every `Exception` is one full,
-retryable failure, except where it carries an HTTP status. `make_classifier` puts the user's own rules
-before either, and `narrow` takes retries away.
+retryable failure, except where it carries an HTTP status. `make_classifier` puts the user's own
+rules before either, and `narrow` takes retries away.
 
 Nothing here raises, waits, reads from a network, or remembers an exception; and nothing of an
 exception but class names, statuses and known codes ever enters a verdict.
@@ -30,8 +30,8 @@ def classify(exc: BaseException, *, now: float | None = None) -> Verdict:
 
     Args:
         exc: The exception. It is only looked at.
-        now: The wall clock in seconds since 1970, against which dates in headers are read; None: the
-            system's.
+        now: The wall clock in seconds since 1970, against which dates in headers are read; None:
+            the system's.
 
     Returns:
         The verdict of the first rule that matches. Of an exception group, that of its gravest leaf.

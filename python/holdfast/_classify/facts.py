@@ -2,8 +2,8 @@
 
 Every attribute is read guarded and every value is checked by its real type, because what arrives
 here is anybody's: properties that raise, mocks whose every attribute is a mock, causes in a circle.
-Nothing is awaited, called over the network or read from a socket: of a response only what its client
-has already read.
+Nothing is awaited, called over the network or read from a socket: of a response only what its
+client has already read.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from .words import TELLING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Final
 
 MOST_LINKS: Final = 9
 """Exceptions of a chain that are looked at."""
 LONGEST_TEXT: Final = 2_000
-"""Characters of one message that are looked at: error messages are short, echoed prompts are not."""
+"""Characters of one message that are looked at: errors are short, echoed prompts are not."""
 MOST_HEADERS: Final = 256
 
 _STATUS_ATTRIBUTES = ("status_code", "status", "http_status", "code")
@@ -38,13 +38,13 @@ class Facts:
     )  # fmt: skip
 
     def __init__(self, top: BaseException) -> None:
-        self.top = top
+        self.top: BaseException = top
         self.top_names: tuple[str, ...] = mro_names(top)
         self.links: list[BaseException] = []
         self.names: dict[str, None] = {}
         """Of all links, the nearest first."""
         self.status: int | None = None
-        self.said_200 = False
+        self.said_200: bool = False
         self.codes: list[str] = []
         self.numbers: list[int] = []
         self.errnos: set[int] = set()
@@ -53,7 +53,7 @@ class Facts:
         self.quota_ids: list[str] = []
         self.retry_delay: str | float | None = None
         self.retry_after: float | None = None
-        self.text = ""
+        self.text: str = ""
         """All messages, lower-case."""
 
 
@@ -84,14 +84,30 @@ def collect(top: BaseException, *, context: bool = True) -> Facts:
 
 
 def mro_names(exc: object) -> tuple[str, ...]:
-    """The names of an object's class and of its ancestors, the nearest first."""
-    return tuple(name for name in map(_name_of, _mro_of(type(exc))) if name not in _EVERYONE)
+    """The names of an object's class and of its ancestors, the nearest first, but the commonest."""
+    return tuple(name for name in names_of(type(exc)) if name not in _EVERYONE)
+
+
+def names_of(cls: type) -> list[str]:
+    """The names of a class and of all its ancestors."""
+    return [_name_of(ancestor) for ancestor in _mro_of(cls)]
+
+
+def attributes_of(cls: type) -> set[str]:
+    """The names that a class and its ancestors define."""
+    return {name for ancestor in _mro_of(cls) for name in _dict_of(ancestor)}
 
 
 _EVERYONE = frozenset({"object", "BaseException", "Exception"})
 # The interpreter's own descriptors: a metaclass cannot come between.
 _name_of: Callable[[type], str] = type.__dict__["__name__"].__get__
 _mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+_dict_of: Callable[[type], Mapping[str, object]] = type.__dict__["__dict__"].__get__
+
+
+def class_name(exc: object) -> str:
+    """The name of an object's class, whatever its metaclass says."""
+    return _name_of(type(exc))
 
 
 def read(holder: object, name: str) -> Any:
@@ -162,7 +178,7 @@ def _read_link(facts: Facts, link: BaseException) -> None:
         read_body(facts, read(link, name))
     _take_messages(facts, link)
     if facts.retry_after is None:
-        facts.retry_after = number(read(link, "retry_after"))
+        facts.retry_after = _seconds(read(link, "retry_after"))
 
 
 def _read_response(facts: Facts, response: Any) -> None:
@@ -189,9 +205,7 @@ def _take_status(facts: Facts, value: object) -> None:
     status = _whole(value)
     if status is None:
         text = _text(value)
-        status = (
-            int(text) if text and len(text) == 3 and text.isascii() and text.isdigit() else None
-        )
+        status = int(text) if text and len(text) == 3 and text.isascii() and text.isdigit() else None
     if status is None:
         return
     if 300 <= status <= 599:
@@ -274,6 +288,13 @@ def number(value: object) -> float | None:
     if whole is None or abs(whole) > 10**15:
         return None
     return float(whole)
+
+
+def _seconds(value: object) -> float | None:
+    """A number of seconds, or a `timedelta` (a pure look: a mock has every method, but is none)."""
+    from datetime import timedelta
+
+    return value.total_seconds() if isinstance(value, timedelta) else number(value)
 
 
 def _numeral(value: object) -> str | None:

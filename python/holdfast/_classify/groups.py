@@ -1,12 +1,12 @@
 """Exception groups: classified by their leaves.
 
-A group of cancellations alone is a cancellation. Of a mixed group the gravest leaf speaks; it may be
-retried only if every leaf may be, for the whole call would be made again.
+A group of cancellations alone is a cancellation. Of a mixed group the gravest leaf speaks; it may
+be retried only if every leaf may be, for the whole call would be made again.
 """
 
 from __future__ import annotations
 
-from .facts import is_exception, members, mro_names
+from .facts import class_name, is_exception, members, mro_names
 from .verdict import Verdict
 from .words import CANCELLED, CONTROL_FLOW, STOPS
 
@@ -43,7 +43,7 @@ def judge_group(group: BaseException, judge: Callable[[BaseException], Verdict])
 
 
 def _leaves(group: BaseException) -> tuple[list[BaseException], bool, str | None]:
-    """The leaves that are not cancellations, whether one was a stop, and the first cancellation's name."""
+    """The leaves but for cancellations; whether one was a stop; the first cancellation's name."""
     leaves: list[BaseException] = []
     stopped, neutral = False, None
     waiting = [iter(members(group))]
@@ -57,20 +57,15 @@ def _leaves(group: BaseException) -> tuple[list[BaseException], bool, str | None
             waiting.append(iter(members(exc)))
         elif _is_neutral(exc):
             stopped = stopped or not STOPS.isdisjoint(mro_names(exc))
-            neutral = neutral or type(exc).__name__
+            neutral = neutral or class_name(exc)
         elif is_exception(exc) and len(leaves) < _MOST_LEAVES:
             leaves.append(exc)
     return leaves, stopped, neutral
 
 
 def _is_neutral(exc: BaseException) -> bool:
-    names = mro_names(exc)
-    top = names[0] if names else "Exception"
-    return (
-        not issubclass(type(exc), Exception)
-        or top in CANCELLED
-        or not CONTROL_FLOW.isdisjoint(names)
-    )
+    names, top = mro_names(exc), class_name(exc)
+    return not issubclass(type(exc), Exception) or top in CANCELLED or not CONTROL_FLOW.isdisjoint(names)
 
 
 def _together(verdicts: list[Verdict]) -> Verdict:

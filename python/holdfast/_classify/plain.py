@@ -30,11 +30,7 @@ _remembered: dict[type, Verdict | None] = {}
 
 def judge_plain(exc: BaseException) -> Verdict:
     """The verdict on what a plain callable raised."""
-    cls = type(exc)
-    try:
-        verdict = _remembered[cls]
-    except KeyError:
-        verdict = _remember(cls)
+    verdict = _known(type(exc))
     if verdict is None or _may_carry_facts(exc):
         return _look(exc)
     return verdict
@@ -50,10 +46,16 @@ def _may_carry_facts(exc: BaseException) -> bool:
         link = _cause_of(link)
         if link is None:
             return False
-        cls = type(link)
-        if (_remembered[cls] if cls in _remembered else _remember(cls)) is None:
+        if _known(type(link)) is None:
             return True
     return True
+
+
+def _known(cls: type) -> Verdict | None:
+    try:  # one look-up: another thread may clear the memory between two
+        return _remembered[cls]
+    except KeyError:
+        return _remember(cls)
 
 
 def _remember(cls: type) -> Verdict | None:
@@ -64,24 +66,24 @@ def _remember(cls: type) -> Verdict | None:
 
 
 def _by_class(cls: type) -> Verdict | None:
+    from .facts import attributes_of, names_of
     from .words import CANCELLED, CONTROL_FLOW
 
-    names = [ancestor.__name__ for ancestor in cls.__mro__]
     if issubclass(cls, BaseExceptionGroup | Rejected | ConfigurationError):
         return None
+    names = names_of(cls)
     if not issubclass(cls, Exception) or names[0] in CANCELLED:
         return Verdict("ignore", rule="1 cancelled", matched=names[0])
     if not CONTROL_FLOW.isdisjoint(names):
         return Verdict("ignore", rule="2 control flow", matched=names[0])
-    own = {name for ancestor in cls.__mro__ for name in vars(ancestor)}
+    own = attributes_of(cls)
     if not _CARRIERS.isdisjoint(own) or "__getattr__" in own or _reads_itself(cls):
         return None
     return _plain_failure(names[0])
 
 
 def _reads_itself(cls: type) -> bool:
-    read: object = cls.__getattribute__
-    return read is not BaseException.__getattribute__
+    return type.__getattribute__(cls, "__getattribute__") is not BaseException.__getattribute__
 
 
 def _plain_failure(matched: str, delay: float | None = None) -> Verdict:
@@ -101,16 +103,16 @@ def _plain_failure(matched: str, delay: float | None = None) -> Verdict:
 def _look(exc: BaseException) -> Verdict:
     """The long way: by all that the exception and its causes say."""
     from .delay import read_delay
-    from .facts import collect
+    from .facts import class_name, collect
     from .groups import is_group, judge_group
     from .rules import judge_http, judge_ours
 
     if is_group(exc):
         return judge_group(exc, judge_plain)
-    known = _remembered.get(type(exc))
+    known = _known(type(exc))
     if known is not None and known.outcome == "ignore":
         return known
-    if isinstance(exc, Rejected | ConfigurationError):
+    if issubclass(type(exc), Rejected | ConfigurationError):
         ours = judge_ours(exc)
         if ours is not None:
             return ours
@@ -119,9 +121,7 @@ def _look(exc: BaseException) -> Verdict:
     if verdict is not None:
         return verdict
     # No status, but perhaps a `retry_after` of the user's own.
-    return _plain_failure(
-        facts.top_names[0] if facts.top_names else "Exception", read_delay(facts, refused=False)
-    )
+    return _plain_failure(class_name(exc), read_delay(facts, refused=False))
 
 
 # The interpreter's own descriptors: no class can come between.

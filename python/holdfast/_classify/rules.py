@@ -1,7 +1,8 @@
 """The rules from exception to verdict, in order; the first that matches decides.
 
-The order is the knowledge. A quota's 429 must be seen before the rate limit's; `ConnectTimeout`, which
-was certainly never sent, hides under clients' `APITimeoutError`, which is itself a connection error.
+The order is the knowledge. A quota's 429 must be seen before the rate limit's; `ConnectTimeout`,
+after which certainly nothing was sent, hides under clients' `APITimeoutError`, which is itself a
+connection error.
 ``docs/classification.md`` has the same list with the reason for each rule.
 """
 
@@ -17,7 +18,7 @@ from holdfast._exceptions import (
 
 from . import words
 from .delay import read_delay
-from .facts import collect, read
+from .facts import class_name, collect, is_exception, number, read
 from .statuses import judge_status, status_said
 from .verdict import BLAME, Verdict
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def judge_chat(exc: BaseException, now: float | None) -> Verdict:
-    """The verdict on what a chat model or a client raised (not a group of several: see `groups`)."""
+    """The verdict on what a chat model or a client raised (for groups, see `groups`)."""
     facts = collect(exc)
     for rule in RULES:
         verdict = rule(facts, now)
@@ -77,8 +78,8 @@ def failed(
 
 def _cancelled(facts: Facts, now: float | None) -> Verdict | None:
     # Of the top only: every async timeout has a CancelledError among its contexts.
-    name = facts.top_names[0] if facts.top_names else type(facts.top).__name__
-    if not isinstance(facts.top, Exception) or name in words.CANCELLED:
+    name = class_name(facts.top)
+    if not issubclass(type(facts.top), Exception) or name in words.CANCELLED:
         return Verdict("ignore", rule="1 cancelled", matched=name)
     return None
 
@@ -98,20 +99,20 @@ def _ours(facts: Facts, now: float | None) -> Verdict | None:
 
 def judge_ours(exc: BaseException, now: float | None = None) -> Verdict | None:
     """The verdict on one of our own errors, as a layer inside raised it."""
-    rule, name = "3 ours", type(exc).__name__
-    if isinstance(exc, Rejected):
-        # Nothing was tried, so nobody failed; here it would be refused again, elsewhere perhaps not.
+    rule, name, cls = "3 ours", class_name(exc), type(exc)  # the real type: `__class__` may lie
+    if issubclass(cls, Rejected):
+        # Nothing was tried, so nobody failed; here it would be refused again, elsewhere not so.
         return failed(rule, "rejected", name, fail_over=True, delay=_hint(exc))
-    if isinstance(exc, ConfigurationError):
+    if issubclass(cls, ConfigurationError):
         return failed(rule, "bug", name)
-    if isinstance(exc, CallTimeout):
+    if issubclass(cls, CallTimeout):
         return failed(rule, "timeout", name, retry=True, fail_over=True, ambiguous=True)
-    if isinstance(exc, Truncated):
+    if issubclass(cls, Truncated):
         return failed(rule, "truncated", name, retry=True, fail_over=True, ambiguous=True)
-    if isinstance(exc, StreamInterrupted):
+    if issubclass(cls, StreamInterrupted):
         # Content was handed out: whoever raised this knew better than to replay it.
-        cause = exc.cause
-        if cause is None or isinstance(cause, StreamInterrupted):
+        cause = read(exc, "cause")
+        if not is_exception(cause) or issubclass(type(cause), StreamInterrupted):
             return failed(rule, "network", name, ambiguous=True)
         behind = judge_chat(cause, now)
         matched = f"{name} by {behind.matched}"
@@ -119,10 +120,8 @@ def judge_ours(exc: BaseException, now: float | None = None) -> Verdict | None:
     return None
 
 
-def _hint(exc: Rejected) -> float | None:
+def _hint(exc: BaseException) -> float | None:
     """The `retry_after` of a rejection: ours, but users subclass and set it too."""
-    from .facts import number
-
     seconds = number(read(exc, "retry_after"))
     return seconds if seconds is not None and 0 <= seconds < float("inf") else None
 
@@ -150,16 +149,12 @@ def _quota_match(facts: Facts) -> str | None:
     code = _code(words.QUOTA_CODES, facts)
     if code:
         return code
-    per_minute = (
-        any("PerMinute" in quota for quota in facts.quota_ids) or "per minute" in facts.text
-    )
+    per_minute = any("PerMinute" in quota for quota in facts.quota_ids) or "per minute" in facts.text
     if any("PerDay" in quota for quota in facts.quota_ids):
         return "quotaId PerDay"
     if facts.status not in (None, 400, 403, 429):
         return None
-    phrases = (
-        words.QUOTA_PHRASES if per_minute else (*words.QUOTA_PHRASES, words.DAILY_OR_PER_MINUTE)
-    )
+    phrases = words.QUOTA_PHRASES if per_minute else (*words.QUOTA_PHRASES, words.DAILY_OR_PER_MINUTE)
     phrase = _phrase(phrases, facts)
     if phrase is None and facts.status == 429 and read_delay(facts, 0.0) is None:
         phrase = _phrase(("spend limit",), facts)
@@ -193,11 +188,9 @@ def _output(facts: Facts, now: float | None) -> Verdict | None:
         return failed("10 output", "output", "LengthFinishReasonError", ambiguous=True)
     name = _among(frozenset({"OutputParserException"}), facts.names)
     if name is None and "ValidationError" in facts.names and "ValueError" in facts.names:
-        titles = {title for link in facts.links if isinstance(title := read(link, "title"), str)}
+        titles = {title for link in facts.links if type(title := read(link, "title")) is str}
         if not words.RESPONSE_MODELS.isdisjoint(titles):
-            return _retried(
-                "13 malformed", "malformed", "ValidationError of a client's response model"
-            )
+            return _retried("13 malformed", "malformed", "ValidationError of a client's response model")
         name = "ValidationError"
     return _retried("10 output", "output", name) if name else None
 
@@ -226,11 +219,7 @@ def _malformed(facts: Facts, now: float | None) -> Verdict | None:
 def _misread(facts: Facts) -> str | None:
     """A builtin error with the words of a misread answer, raised inside a client."""
     for name, phrases in words.MALFORMED_IN_CLIENT.items():
-        if (
-            name in facts.top_names
-            and words.said(phrases, facts.text)
-            and _raised_in_client(facts.top)
-        ):
+        if name in facts.top_names and words.said(phrases, facts.text) and _raised_in_client(facts.top):
             return f"{name} inside a client"
     return None
 
@@ -249,12 +238,12 @@ def _raised_in_client(exc: BaseException) -> bool:
 
 
 def _timeout(facts: Facts, now: float | None) -> Verdict | None:
-    name = _among(words.TIMEOUT_NAMES, facts.names)
+    name = _most_telling(words.TIMEOUT_NAMES, facts.names)
     return _retried("14 timeout", "timeout", name) if name else None
 
 
 def _network(facts: Facts, now: float | None) -> Verdict | None:
-    name = _among(words.NETWORK_NAMES, facts.names)
+    name = _most_telling(words.NETWORK_NAMES, facts.names)
     return _retried("14 network", "network", name) if name else None
 
 
@@ -281,7 +270,7 @@ def _bug(facts: Facts, now: float | None) -> Verdict | None:
 
 def _unknown(facts: Facts) -> Verdict:
     retry = read(facts.top, "is_retryable") is True
-    matched = type(facts.top).__name__ + (", which says is_retryable" if retry else "")
+    matched = class_name(facts.top) + (", which says is_retryable" if retry else "")
     return failed("18 unknown", "unknown", matched, retry=retry, fail_over=True, ambiguous=True)
 
 
@@ -292,6 +281,11 @@ def _retried(rule: str, kind: str, matched: str) -> Verdict:
 def _among(wanted: frozenset[str], names: Iterable[str]) -> str | None:
     """The first of `names` that is wanted."""
     return next((name for name in names if name in wanted), None)
+
+
+def _most_telling(wanted: frozenset[str], names: Iterable[str]) -> str | None:
+    """The first that is wanted and not vague, else the first that is wanted."""
+    return _among(wanted - words.VAGUE, names) or _among(wanted, names)
 
 
 def _code(wanted: frozenset[str], facts: Facts) -> str | None:

@@ -17,8 +17,8 @@ _RULE = "9 status"
 def status_said(facts: Facts) -> tuple[int | None, str]:
     """The status that the facts stand for, and on what.
 
-    The status itself, unless a code of load says more; without one a number in the body, a code, the
-    code that leads a message, or a class name, in this order.
+    The status itself, unless a code of load says more; without one a number in the body, a code,
+    the code that leads a message, or a class name, in this order.
     """
     coded = [
         (code, words.STATUS_OF[key])
@@ -101,7 +101,7 @@ def judge_status(status: int, matched: str, facts: Facts, now: float | None) -> 
 
 
 def _refused(status: int, matched: str, delay: float | None) -> Verdict:
-    """Too busy. Being asked to slow down is back-pressure and not a failure; just being full is one."""
+    """Too busy. To be asked to slow down is back-pressure, no failure; to be full is one."""
     rate = status == 429
     slow_down = rate or delay is not None
     return Verdict(
@@ -117,9 +117,7 @@ def _refused(status: int, matched: str, delay: float | None) -> Verdict:
 
 
 def _broken(kind: str, matched: str, again: bool, delay: float | None) -> Verdict:
-    return _fail(
-        kind, "endpoint", matched, retry=again, fail_over=True, delay=delay, ambiguous=True
-    )
+    return _fail(kind, "endpoint", matched, retry=again, fail_over=True, delay=delay, ambiguous=True)
 
 
 def _fail(

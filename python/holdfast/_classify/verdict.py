@@ -57,7 +57,7 @@ class Verdict:
     `Verdict.ignore()`. `str(verdict)` is one sentence that explains it.
 
     Attributes:
-        outcome: ``"ok"``; ``"fail"``; ``"throttled"`` (we were asked to slow down: whoever is blamed
+        outcome: ``"ok"``; ``"fail"``; ``"throttled"`` (we were asked to slow down: who is blamed
             cools down, but nothing counts as failing); ``"ignore"`` (neither good nor bad).
         kind: The kind of failure; ``"none"`` for ok and ignore.
         retry: May the same node be asked again?

@@ -129,14 +129,18 @@ def _message(server: str, request: Json) -> Json:
 
 
 def _forced_tool(request: Json) -> Json | None:
-    """The function that the request insists on: the named one, or the first of those required."""
+    """The function the request insists on: the named one, or the next of those required.
+
+    A conversation that holds the results of n tools gets the function after them, so that agents end.
+    """
     choice = request.get("tool_choice")
     tools = request.get("tools") or ()
     functions: list[Json] = [tool["function"] for tool in tools if tool.get("type") == "function"]
     if isinstance(choice, dict):
         name = (choice.get("function") or {}).get("name")
         return next((function for function in functions if function["name"] == name), None)
-    return functions[0] if choice == "required" and functions else None
+    used = sum(message.get("role") == "tool" for message in request.get("messages") or ())
+    return functions[min(used, len(functions) - 1)] if choice == "required" and functions else None
 
 
 def _finish_reason(message: Json) -> str:

@@ -7,9 +7,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from holdfast._classify import classify
-
 import holdfast as hf
+from holdfast._classify import classify
 from holdfast.langchain._copies import without_sdk_retries
 
 

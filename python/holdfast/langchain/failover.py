@@ -9,7 +9,7 @@ where that model stood.
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -68,6 +68,10 @@ class FailoverChatModel(BaseChatModel):
     @property
     def _primary(self) -> BaseChatModel:
         return self._models[0]
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A copy over the same manager: what is known of the nodes is not a value to be copied."""
+        return self.__copy__()
 
     # What it says of itself
 

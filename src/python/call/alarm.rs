@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::policy::timeout::Expiry;
-use crate::python::errors;
+use crate::python::{apart, errors};
 use crate::runtime::clock::{self, Busy, TimerHandle};
 
 /// A clock that runs while the user's coroutine waits.
@@ -28,6 +28,7 @@ pub struct Alarm {
     timer: Timer,
     bell: Arc<Bell>,
     expiry: Expiry,
+    stopped: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -74,7 +75,7 @@ impl Alarm {
             let wait = expiry.at.since(clock::now()).as_secs_f64();
             Timer::Loop(running.call_method1(intern!(py, "call_later"), (wait, ringer))?.unbind())
         };
-        Ok(Self { task: task.unbind(), cancelling, timer, bell, expiry })
+        Ok(Self { task: task.unbind(), cancelling, timer, bell, expiry, stopped: AtomicBool::new(false) })
     }
 
     /// Stops the clock.
@@ -116,6 +117,7 @@ impl Alarm {
 
     fn stop(&self, py: Python<'_>) {
         if let Timer::Loop(handle) = &self.timer
+            && !self.stopped.swap(true, Ordering::AcqRel)
             && let Err(broken) = handle.bind(py).call_method0(intern!(py, "cancel"))
         {
             broken.write_unraisable(py, None);
@@ -128,6 +130,16 @@ impl Alarm {
             visit.call(handle)?;
         }
         visit.call(&self.task)
+    }
+}
+
+impl Drop for Alarm {
+    /// A call that was given up half-way must not cancel what its task does next.
+    fn drop(&mut self) {
+        if !self.stopped.load(Ordering::Acquire) {
+            // At interpreter shutdown there is no loop left.
+            let _shutting_down = apart(|py| self.stop(py));
+        }
     }
 }
 

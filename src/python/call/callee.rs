@@ -8,7 +8,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::base::{ConfigError, NodeId};
+use crate::base::{ConfigError, NodeId, Rejection, RejectionKind, Source};
 use crate::pipeline::Attempt;
 use crate::python::errors;
 
@@ -26,6 +26,16 @@ pub enum Colour {
 }
 
 impl Colour {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Coroutine => "coroutine",
+            Self::Generator => "generator",
+            Self::AsyncGenerator => "async_generator",
+        }
+    }
+
     /// The colour called `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -62,10 +72,11 @@ pub enum Callee {
 }
 
 impl Callee {
-    /// Calls it. No lock is held while Python runs (R3).
+    /// Calls it, in the name of `pool` where it is a node's. No lock is held while Python runs (R3).
     pub fn call<'py>(
         &self,
         py: Python<'py>,
+        pool: &Source,
         attempt: &Attempt,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
@@ -73,15 +84,25 @@ impl Callee {
         match self {
             Self::Function(function) => function.bind(py).call(args, kwargs),
             Self::Target(targets, colour) => {
-                let target = find(targets, attempt).ok_or_else(|| gone(py, attempt))?;
+                let target = find(targets, attempt).ok_or_else(|| gone(py, pool))?;
                 let callable = target.callables[*colour as usize].as_ref();
                 callable.ok_or_else(|| wrong_colour(py, &target, *colour))?.bind(py).call(args, kwargs)
             }
             Self::WithNode(function, targets) => {
-                let target = find(targets, attempt).ok_or_else(|| gone(py, attempt))?;
+                let target = find(targets, attempt).ok_or_else(|| gone(py, pool))?;
                 let first = PyTuple::new(py, [target.node.bind(py)])?;
                 let all = first.into_sequence().concat(args.as_sequence())?.to_tuple()?;
                 function.bind(py).call(all, kwargs)
+            }
+        }
+    }
+
+    /// The picked `Node`, in a pool.
+    pub fn node(&self, py: Python<'_>, attempt: &Attempt) -> Option<Py<PyAny>> {
+        match self {
+            Self::Function(_) => None,
+            Self::Target(targets, _) | Self::WithNode(_, targets) => {
+                find(targets, attempt).map(|target| target.node.clone_ref(py))
             }
         }
     }
@@ -104,9 +125,11 @@ fn find(targets: &Targets, attempt: &Attempt) -> Option<Arc<NodeTargets>> {
     attempt.node.and_then(|id| targets.read().get(&id).cloned())
 }
 
-fn gone(py: Python<'_>, attempt: &Attempt) -> PyErr {
-    let rule = "still be in the pool when it is called";
-    errors::config(py, &ConfigError::new("nodes", rule, format!("{:?}", attempt.node)))
+/// The node left between the pick and the call: nobody was asked, so the call goes to another.
+fn gone(py: Python<'_>, pool: &Source) -> PyErr {
+    let mut left = Rejection::new(RejectionKind::NoNodeReady, "node_removed", None, pool.clone());
+    left.detail = Some("the node that was picked has just left".into());
+    errors::rejection(py, &left)
 }
 
 fn wrong_colour(py: Python<'_>, target: &NodeTargets, colour: Colour) -> PyErr {

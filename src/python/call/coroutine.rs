@@ -11,13 +11,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::alarm::Alarm;
-use super::call::Call;
 use super::guard::Guard;
-use super::resume::{Input, Resumed, resume};
+use super::resume::{Input, Resumed, resume, unmistakable};
+use super::under_way::Call;
 use super::wait::{Look, Nap};
+use crate::base::ConfigError;
 use crate::pipeline::Step;
 use crate::policy::timeout::Phase;
-use crate::python::judge;
+use crate::python::{apart, convert, errors};
 use crate::runtime::clock::{self, Busy};
 
 /// The awaitable of a guarded coroutine function. It is a coroutine to `asyncio` (it has `send`, `throw`,
@@ -65,9 +66,10 @@ impl Drive {
         let state = taken.ok_or_else(|| PyValueError::new_err("coroutine already executing"))?;
         let (state, result) = advance(py, state, input);
         *self.state.lock() = Some(state);
-        match result? {
-            Resumption::Wait(on) => Ok(on),
-            Resumption::Done(value) => Err(PyStopIteration::new_err((value,))),
+        match result {
+            Ok(Resumption::Wait(on)) => Ok(on),
+            Ok(Resumption::Done(value)) => Err(PyStopIteration::new_err((value,))),
+            Err(error) => Err(unmistakable(py, error, "coroutine")),
         }
     }
 }
@@ -88,14 +90,9 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
 }
 
 /// Resumes the user's coroutine once.
-fn turn(
-    py: Python<'_>,
-    mut call: Call,
-    inner: Py<PyAny>,
-    alarm: Option<Alarm>,
-    input: Input<'_>,
-) -> Turn {
-    let outcome = match resume(inner.bind(py), input) {
+fn turn(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm>, input: Input<'_>) -> Turn {
+    let resumed = call.within(py, || resume(inner.bind(py), input));
+    let outcome = match resumed.unwrap_or_else(Resumed::Raised) {
         Resumed::Yielded(on) => return suspend(py, call, inner, alarm, on.unbind()),
         Resumed::Returned(value) => Ok(value.unbind()),
         Resumed::Raised(error) => Err(error),
@@ -105,7 +102,7 @@ fn turn(
         None => ((outcome, false), Busy::idle()),
     };
     let step = match outcome {
-        (outcome, true) => call.record_as(outcome, &judge::timed_out()),
+        (outcome, true) => call.record_timeout(outcome),
         (outcome, false) => call.record(py, outcome),
     };
     follow(py, call, step, busy)
@@ -144,10 +141,12 @@ fn awake(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn {
 fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Busy) -> Turn {
     loop {
         step = match step {
-            Step::Attempt(attempt) => match call.attempt(py, &attempt).and_then(|made| awaited(&made)) {
-                Ok(inner) => return turn(py, call, inner.unbind(), None, Input::none(py)),
-                Err(error) => call.record(py, Err(error)),
-            },
+            Step::Attempt(attempt) => {
+                match call.attempt(py, &attempt, Phase::Answer).and_then(|made| answer(&made)) {
+                    Ok(inner) => return turn(py, call, inner.unbind(), None, Input::none(py)),
+                    Err(error) => call.record(py, Err(error)),
+                }
+            }
             Step::AskBackoff { retry } => match call.ask_backoff(py, retry) {
                 Ok(step) => step,
                 Err(error) => return (State::Done, Err(error)),
@@ -163,6 +162,16 @@ fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Busy) -> Turn {
             }
         };
     }
+}
+
+/// The iterator behind what an attempt gave, which must be awaitable.
+fn answer<'py>(made: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if made.hasattr(intern!(made.py(), "__await__"))? {
+        return awaited(made);
+    }
+    let value = format!("a function that gave {}", convert::shown(made.get_type().as_any()));
+    let rule = "give an awaitable to be used by acall (a plain function goes to call)";
+    Err(errors::config(made.py(), &ConfigError::new("target", rule, value)))
 }
 
 /// The iterator behind an awaitable.
@@ -255,7 +264,7 @@ impl Drop for Drive {
             return;
         }
         // At interpreter shutdown there is nobody left to warn.
-        let _shutting_down = Python::try_attach(|py| {
+        let _shutting_down = apart(|py| {
             let name = self
                 .guard
                 .bind(py)

@@ -3,10 +3,11 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::call::Call;
 use super::guard::Guard;
+use super::under_way::Call;
 use super::wait;
 use crate::pipeline::Step;
+use crate::policy::timeout::Phase;
 use crate::runtime::clock::Busy;
 
 /// Carries one call to its end.
@@ -22,8 +23,11 @@ pub fn call<'py>(
     loop {
         step = match step {
             Step::Attempt(attempt) => {
-                let outcome = call.attempt(py, &attempt).map(Bound::unbind);
-                call.record(py, outcome)
+                let outcome = call.attempt(py, &attempt, Phase::Answer).map(Bound::unbind);
+                match call.waited(py, outcome) {
+                    (outcome, true) => call.record_timeout(outcome),
+                    (outcome, false) => call.record(py, outcome),
+                }
             }
             Step::AskBackoff { retry } => call.ask_backoff(py, retry)?,
             Step::Sleep { until } => {

@@ -5,16 +5,18 @@
 //! early, or dropping it, is neutral.
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyStopIteration, PyValueError};
+use pyo3::exceptions::{PyStopIteration, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::call::Call;
+use super::flow::Flow;
 use super::guard::Guard;
-use super::resume::{Input, Resumed, resume};
+use super::resume::{Input, Resumed, resume, unmistakable};
+use super::under_way::Call;
 use super::wait;
-use crate::pipeline::Step;
+use crate::pipeline::{Attempt, Step};
+use crate::policy::timeout::Phase;
 use crate::runtime::clock::{self, Busy};
 
 /// A guarded generator.
@@ -28,8 +30,35 @@ pub struct Stream {
 #[derive(Debug)]
 enum State {
     New(Call),
-    Running(Call, Py<PyAny>),
+    Running(Run),
+    /// The answer was whole: what had been held back is handed out.
+    Ending(Flow, PyResult<Py<PyAny>>),
     Done,
+}
+
+/// An attempt under way.
+#[derive(Debug)]
+struct Run {
+    call: Call,
+    inner: Py<PyAny>,
+    flow: Flow,
+    /// Has anything been handed out?
+    begun: bool,
+}
+
+type Turn = (State, PyResult<Progress>);
+
+/// How one step of ours ends well.
+enum Progress {
+    Item(Py<PyAny>),
+    End(Py<PyAny>),
+}
+
+/// What is to be done next.
+enum Todo<'py> {
+    Follow(Call, Step),
+    Resume(Run, Input<'py>),
+    Return(Turn),
 }
 
 /// Makes the guarded generator; nothing runs before its first step.
@@ -49,90 +78,146 @@ impl Stream {
         let state = taken.ok_or_else(|| PyValueError::new_err("generator already executing"))?;
         let (state, result) = advance(py, state, input);
         *self.state.lock() = Some(state);
-        result
+        match result {
+            Ok(Progress::Item(item)) => Ok(item),
+            Ok(Progress::End(value)) => Err(PyStopIteration::new_err((value,))),
+            Err(error) => Err(unmistakable(py, error, "generator")),
+        }
     }
 }
 
 /// One step: to the next item, or to the end.
-fn advance(py: Python<'_>, state: State, input: Input<'_>) -> (State, PyResult<Py<PyAny>>) {
-    match state {
-        State::Done => (State::Done, Err(ended(input))),
-        State::New(mut call) => {
-            if let Input::Throw(error) = input {
-                return (State::Done, Err(error));
-            }
-            match call.start(py) {
-                Ok(step) => follow(py, call, step),
-                Err(error) => (State::Done, Err(error)),
-            }
+fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
+    let mut todo = match (state, input) {
+        (State::Done | State::New(_) | State::Ending(..), Input::Throw(error)) => {
+            return (State::Done, Err(error));
         }
-        State::Running(call, inner) => turn(py, call, inner, input),
+        (State::Done, Input::Send(_)) => return (State::Done, Ok(Progress::End(py.None()))),
+        (State::New(call), Input::Send(value)) if !value.is_none() => {
+            let text = "can't send non-None value to a just-started generator";
+            return (State::New(call), Err(PyTypeError::new_err(text)));
+        }
+        (State::New(mut call), Input::Send(_)) => match call.start(py) {
+            Ok(step) => Todo::Follow(call, step),
+            Err(error) => return (State::Done, Err(error)),
+        },
+        (State::Running(mut run), input) => match (&input, run.flow.next()) {
+            (Input::Send(_), Some(item)) => return (State::Running(run), Ok(Progress::Item(item))),
+            _ => Todo::Resume(run, input),
+        },
+        (State::Ending(flow, end), Input::Send(_)) => return ending(flow, end),
+    };
+    let mut busy = Busy::idle();
+    loop {
+        todo = match todo {
+            Todo::Follow(call, step) => follow(py, call, step, &mut busy),
+            Todo::Resume(run, input) => turn(py, run, input),
+            Todo::Return(turn) => return turn,
+        };
     }
 }
 
-fn ended(input: Input<'_>) -> PyErr {
-    match input {
-        Input::Throw(error) => error,
-        Input::Send(_) => PyStopIteration::new_err(()),
+/// Hands out what is left, then ends.
+fn ending(mut flow: Flow, end: PyResult<Py<PyAny>>) -> Turn {
+    match flow.next() {
+        Some(item) => (State::Ending(flow, end), Ok(Progress::Item(item))),
+        None => (State::Done, end.map(Progress::End)),
     }
 }
 
 /// Resumes the user's iterator once.
-fn turn(
-    py: Python<'_>,
-    mut call: Call,
-    inner: Py<PyAny>,
-    input: Input<'_>,
-) -> (State, PyResult<Py<PyAny>>) {
-    match resume(inner.bind(py), input) {
+fn turn<'py>(py: Python<'py>, mut run: Run, input: Input<'py>) -> Todo<'py> {
+    let phase = if run.begun { Phase::NextItem } else { Phase::FirstItem };
+    run.call.waits(py, phase, clock::now());
+    let resumed = match run.call.within(py, || resume(run.inner.bind(py), input)) {
+        Ok(resumed) => resumed,
+        Err(error) => Resumed::Raised(error),
+    };
+    match resumed {
         Resumed::Yielded(item) => {
-            if let Some(execution) = call.execution() {
-                let now = clock::now();
-                execution.commit(now);
-                execution.progress(now);
-            }
-            (State::Running(call, inner), Ok(item.unbind()))
+            let (item, _) = run.call.waited(py, Ok(item.unbind()));
+            yielded(py, run, item)
         }
-        Resumed::Returned(value) => {
-            let step = call.record(py, Ok(value.unbind()));
-            follow(py, call, step)
+        Resumed::Returned(value) => returned(py, run, value.unbind()),
+        Resumed::Raised(error) => raised(py, run, error),
+    }
+}
+
+fn yielded(py: Python<'_>, mut run: Run, item: PyResult<Py<PyAny>>) -> Todo<'_> {
+    match item.and_then(|item| run.flow.item(py, item)) {
+        Ok(Some(item)) => {
+            run.call.handed();
+            run.begun = true;
+            Todo::Return((State::Running(run), Ok(Progress::Item(item))))
         }
-        Resumed::Raised(error) => {
-            let step = call.record(py, Err(error));
-            follow(py, call, step)
+        Ok(None) => Todo::Resume(run, Input::none(py)),
+        Err(error) => {
+            // The governor refuses the answer: nobody reads the rest of it.
+            let closed = close(run.inner.bind(py));
+            raised(py, run, closed.err().unwrap_or(error))
         }
     }
 }
 
-/// Does what the machine says until an item or the end comes of it.
-fn follow(py: Python<'_>, mut call: Call, mut step: Step) -> (State, PyResult<Py<PyAny>>) {
-    let mut busy = Busy::idle();
-    loop {
-        step = match step {
-            Step::Attempt(attempt) => {
-                match call.attempt(py, &attempt).and_then(|answer| answer.try_iter()) {
-                    Ok(inner) => {
-                        return turn(py, call, inner.into_any().unbind(), Input::none(py));
-                    }
-                    Err(error) => call.record(py, Err(error)),
-                }
-            }
-            Step::AskBackoff { retry } => match call.ask_backoff(py, retry) {
-                Ok(step) => step,
-                Err(error) => return (State::Done, Err(error)),
-            },
-            Step::Sleep { until } => {
-                match wait::blocking(py, until, busy) {
-                    Ok(held) => busy = held,
-                    Err(error) => return (State::Done, Err(error)),
-                }
-                call.wake()
-            }
-            Step::Finish(finish) => {
-                let result = call.finish(py, finish).and_then(|v| Err(PyStopIteration::new_err((v,))));
-                return (State::Done, result);
-            }
-        };
+fn returned(py: Python<'_>, mut run: Run, value: Py<PyAny>) -> Todo<'_> {
+    if let Err(error) = run.flow.end(py) {
+        return raised(py, run, error);
+    }
+    let Run { mut call, flow, .. } = run;
+    match call.record_end(value) {
+        Step::Finish(finish) => {
+            let end = call.finish(py, finish);
+            Todo::Return(ending(flow, end))
+        }
+        step => Todo::Follow(call, step),
+    }
+}
+
+fn raised(py: Python<'_>, run: Run, error: PyErr) -> Todo<'_> {
+    let Run { mut call, flow, begun, .. } = run;
+    let (outcome, ours) = call.waited(py, Err(error));
+    let step = match outcome {
+        Err(error) if begun => call.record_broken(py, &flow, error, ours),
+        outcome if ours => call.record_timeout(outcome),
+        outcome => call.record_unchecked(py, outcome),
+    };
+    Todo::Follow(call, step)
+}
+
+/// Does what the machine says.
+fn follow<'py>(py: Python<'py>, mut call: Call, step: Step, busy: &mut Busy) -> Todo<'py> {
+    let next = match step {
+        Step::Attempt(attempt) => return begin(py, call, &attempt),
+        Step::AskBackoff { retry } => call.ask_backoff(py, retry),
+        Step::Sleep { until } => wait::blocking(py, until, std::mem::take(busy)).map(|held| {
+            *busy = held;
+            call.wake()
+        }),
+        Step::Finish(finish) => {
+            return Todo::Return((State::Done, call.finish(py, finish).map(Progress::End)));
+        }
+    };
+    match next {
+        Ok(step) => Todo::Follow(call, step),
+        Err(error) => Todo::Return((State::Done, Err(error))),
+    }
+}
+
+/// Makes an attempt: the user's function is called, its iterator not yet resumed.
+fn begin<'py>(py: Python<'py>, mut call: Call, attempt: &Attempt) -> Todo<'py> {
+    let made = call.attempt(py, attempt, Phase::FirstItem).and_then(|answer| {
+        let inner = answer.try_iter()?.into_any().unbind();
+        Ok((inner, call.flow(py)?))
+    });
+    match made {
+        Ok((inner, flow)) => Todo::Resume(Run { call, inner, flow, begun: false }, Input::none(py)),
+        Err(error) => {
+            let step = match call.waited(py, Err(error)) {
+                (outcome, true) => call.record_timeout(outcome),
+                (outcome, false) => call.record_unchecked(py, outcome),
+            };
+            Todo::Follow(call, step)
+        }
     }
 }
 
@@ -168,8 +253,8 @@ impl Stream {
         let taken = self.state.lock().take();
         let state = taken.ok_or_else(|| PyValueError::new_err("generator already executing"))?;
         let closed = match &state {
-            State::Running(_, inner) => close(inner.bind(py)),
-            State::New(_) | State::Done => Ok(()),
+            State::Running(run) => run.call.within(py, || close(run.inner.bind(py))).flatten(),
+            State::New(_) | State::Ending(..) | State::Done => Ok(()),
         };
         drop(state);
         *self.state.lock() = Some(State::Done);
@@ -180,10 +265,12 @@ impl Stream {
         let Some(state) = self.state.try_lock() else { return Ok(()) };
         match &*state {
             Some(State::New(call)) => call.traverse(&visit),
-            Some(State::Running(call, inner)) => {
-                call.traverse(&visit)?;
-                visit.call(inner)
+            Some(State::Running(run)) => {
+                run.call.traverse(&visit)?;
+                run.flow.traverse(&visit)?;
+                visit.call(&run.inner)
             }
+            Some(State::Ending(flow, _)) => flow.traverse(&visit),
             Some(State::Done) | None => Ok(()),
         }
     }

@@ -12,6 +12,7 @@ use super::{Callee, Colour, async_stream, coroutine, function, generator};
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
 use crate::python::convert::refuse;
+use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 
 /// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
@@ -25,6 +26,14 @@ pub struct Wiring {
     pub backoff: Option<Py<PyAny>>,
     /// `(args, kwargs) -> str`: which of a keyed breaker's breakers.
     pub key: Option<Py<PyAny>>,
+    /// `value -> None`, raising if a complete answer is not true.
+    pub validate: Option<Py<PyAny>>,
+    /// `() -> Governor`: decides, attempt by attempt, what of a stream is handed out and when.
+    pub governor: Option<Py<PyAny>>,
+    /// `StreamInterrupted -> (args, kwargs) | None`: how to go on after a stream broke.
+    pub resume: Option<Py<PyAny>>,
+    /// What asks a manager's nodes for signs of life.
+    pub pulse: Option<Arc<Pulse>>,
     /// What is asked instead of the key's breaker while an operator holds them all.
     pub by_hand: Option<ByHand>,
 }
@@ -55,7 +64,10 @@ impl Wiring {
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.judge.traverse(visit)?;
         visit.call(&self.backoff)?;
-        visit.call(&self.key)
+        visit.call(&self.key)?;
+        visit.call(&self.validate)?;
+        visit.call(&self.governor)?;
+        visit.call(&self.resume)
     }
 }
 
@@ -75,24 +87,25 @@ impl Guard {
         Self { wiring, owner, callee, colour }
     }
 
+    pub(super) fn wiring(&self) -> &Wiring {
+        &self.wiring
+    }
+
+    pub(super) const fn callee(&self) -> &Callee {
+        &self.callee
+    }
+
+    /// A manager's heartbeat begins with its first call, and again with the first one in a forked child.
+    pub(super) fn keep_beating(&self) -> PyResult<()> {
+        self.wiring.pulse.as_ref().map_or(Ok(()), |pulse| pulse.ensure())
+    }
+
     /// The plan for a call that begins now.
     pub(super) fn plan(&self) -> &Arc<Plan> {
         match &self.wiring.by_hand {
             Some(by_hand) if by_hand.whole.state().is_manual() => &by_hand.plan,
             _ => &self.wiring.plan,
         }
-    }
-
-    pub(super) fn judge(&self) -> &Judge {
-        &self.wiring.judge
-    }
-
-    pub(super) fn backoff(&self) -> Option<&Py<PyAny>> {
-        self.wiring.backoff.as_ref()
-    }
-
-    pub(super) const fn callee(&self) -> &Callee {
-        &self.callee
     }
 
     /// The call's key, where `plan` keeps breakers by key. A key function that raises ends the call with its
@@ -171,6 +184,12 @@ impl Guard {
     #[getter]
     fn pipeline(&self, py: Python<'_>) -> Py<PyAny> {
         self.owner.clone_ref(py)
+    }
+
+    /// How its answer is given: "function", "coroutine", "generator" or "async_generator".
+    #[getter]
+    const fn colour(&self) -> &'static str {
+        self.colour.as_str()
     }
 
     /// The breaker, or `None`.

@@ -1,6 +1,6 @@
 //! One step of somebody else's iterator, coroutine or generator.
 
-use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 use pyo3::types::iterator::PySendResult;
@@ -82,6 +82,20 @@ fn throw<'py>(inner: &Bound<'py, PyAny>, error: PyErr) -> Resumed<'py> {
         Err(raised) if raised.is_instance_of::<PyStopIteration>(py) => stopped(py, raised),
         Err(raised) => Resumed::Raised(raised),
     }
+}
+
+/// An error as it may leave a `what`: a stray `StopIteration` would be taken for the end (PEP 479).
+pub fn unmistakable(py: Python<'_>, error: PyErr, what: &str) -> PyErr {
+    let stop = if error.is_instance_of::<PyStopIteration>(py) {
+        "StopIteration"
+    } else if what == "async generator" && error.is_instance_of::<PyStopAsyncIteration>(py) {
+        "StopAsyncIteration"
+    } else {
+        return error;
+    };
+    let plain = PyRuntimeError::new_err(format!("{what} raised {stop}"));
+    plain.set_cause(py, Some(error));
+    plain
 }
 
 /// The value that a `StopIteration` carries.

@@ -1,6 +1,6 @@
 //! The policies as Python values: they check what they are given and hold the core's state.
 //!
-//! `holdfast._policies` subclasses them to add docstrings, types and the decorator form.
+//! The public classes of the same names subclass them to add docstrings, types and the decorator form.
 
 mod breaker;
 mod pipeline;
@@ -8,6 +8,6 @@ mod retry;
 mod timeout;
 
 pub use breaker::{BreakerMetrics, CircuitBreaker, GuardStep, Permit};
-pub use pipeline::{Parts, Pipeline};
+pub use pipeline::{Answers, Parts, Pipeline};
 pub use retry::{Backoff, Retry, RetryBudget};
 pub use timeout::Timeout;

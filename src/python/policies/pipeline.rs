@@ -12,6 +12,7 @@ use crate::policy::timeout::TimeoutConfig;
 use crate::python::call::{ByHand, Callee, Colour, Guard, Wiring};
 use crate::python::convert::{choice, refuse};
 use crate::python::errors;
+use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 
 /// The policies a plan is compiled from, beside whom it asks.
@@ -31,7 +32,14 @@ pub struct Parts<'py> {
     pub exhausted: Exhausted,
     /// The key function of a keyed breaker.
     pub key: Option<Py<PyAny>>,
+    /// What looks at answers and streams.
+    pub answers: Answers,
+    /// A manager's heartbeat.
+    pub pulse: Option<Arc<Pulse>>,
 }
+
+/// What looks at answers and streams: `(validate, governor, resume)`, each a callable or none.
+pub type Answers = (Option<Py<PyAny>>, Option<Py<PyAny>>, Option<Py<PyAny>>);
 
 impl Parts<'_> {
     /// Compiles them.
@@ -40,7 +48,7 @@ impl Parts<'_> {
         if !self.classify.is_callable() {
             return Err(refuse("classify", "be callable: classify(exc) -> Verdict", &self.classify));
         }
-        let retry = self.retry.as_ref().map(|retry| retry.get());
+        let retry = self.retry.as_ref().map(Bound::get);
         let judge = Judge::new(self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
         let plan = Plan {
             source: self.source,
@@ -50,7 +58,18 @@ impl Parts<'_> {
             exhausted: self.exhausted,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
-        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key, by_hand: None })
+        let (validate, governor, resume) = self.answers;
+        Ok(Wiring {
+            plan: Arc::new(plan),
+            judge,
+            backoff,
+            key: self.key,
+            validate,
+            governor,
+            resume,
+            pulse: self.pulse,
+            by_hand: None,
+        })
     }
 }
 
@@ -64,28 +83,31 @@ pub struct Pipeline {
     breaker: Option<Py<CircuitBreaker>>,
 }
 
+impl Pipeline {
+    /// What its guards share.
+    pub fn wiring(&self) -> Arc<Wiring> {
+        Arc::clone(&self.wiring)
+    }
+}
+
 #[pymethods]
 impl Pipeline {
     #[new]
-    #[pyo3(signature = (*, retry, breaker, timeout, classify, name))]
+    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name))]
     fn new(
         retry: Option<Bound<'_, Retry>>,
         breaker: Option<Bound<'_, CircuitBreaker>>,
         timeout: Option<Bound<'_, Timeout>>,
         classify: Bound<'_, PyAny>,
+        answers: Answers,
         name: &str,
     ) -> PyResult<Self> {
         let py = classify.py();
-        let kept = (
-            retry.as_ref().map(|r| r.clone().unbind()),
-            timeout.as_ref().map(|t| t.clone().unbind()),
-        );
+        let kept = (retry.as_ref().map(|r| r.clone().unbind()), timeout.as_ref().map(|t| t.clone().unbind()));
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
         let target = breaker.as_ref().map(|breaker| breaker.get().target(&clocks)).transpose();
-        let (target, whole) = match target.map_err(|error| errors::config(py, &error))? {
-            Some((target, whole)) => (target, whole),
-            None => (Target::Bare, None),
-        };
+        let target = target.map_err(|error| errors::config(py, &error))?;
+        let (target, whole) = target.unwrap_or((Target::Bare, None));
         let parts = Parts {
             source: Source::new(name),
             retry,
@@ -94,6 +116,8 @@ impl Pipeline {
             target,
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
+            answers,
+            pulse: None,
         };
         let mut wiring = parts.wire()?;
         wiring.by_hand = whole.map(|whole| ByHand::of(whole, &wiring.plan));
@@ -138,7 +162,11 @@ impl Pipeline {
     }
 
     /// The guarded form of `function`, which is of this colour.
-    fn _guard(slf: &Bound<'_, Self>, function: Bound<'_, PyAny>, colour: &Bound<'_, PyAny>) -> PyResult<Guard> {
+    fn _guard(
+        slf: &Bound<'_, Self>,
+        function: Bound<'_, PyAny>,
+        colour: &Bound<'_, PyAny>,
+    ) -> PyResult<Guard> {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let wiring = Arc::clone(&slf.get().wiring);

@@ -81,8 +81,10 @@ pub struct TimerHandle {
 
 impl Drop for TimerHandle {
     fn drop(&mut self) {
-        // Dropped outside the lock: it may hold anything.
-        let _callback = self.station.timers.lock().waiting.remove(&self.key);
+        if self.station.is_ours() {
+            // Dropped outside the lock: it may hold anything.
+            let _callback = self.station.timers.lock().waiting.remove(&self.key);
+        }
     }
 }
 
@@ -119,16 +121,17 @@ impl Busy {
 
 impl Clone for Busy {
     fn clone(&self) -> Self {
-        if let Some(station) = self.0 {
+        let ours = self.0.filter(|station| station.is_ours());
+        if let Some(station) = ours {
             station.work.lock().busy += 1;
         }
-        Self(self.0)
+        Self(ours)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        if let Some(station) = self.0 {
+        if let Some(station) = self.0.filter(|station| station.is_ours()) {
             let mut work = station.work.lock();
             work.busy -= 1;
             work.given_up = work.given_up.min(work.busy);
@@ -145,6 +148,11 @@ impl fmt::Debug for Busy {
 }
 
 impl Station {
+    /// False in a forked child for what it inherited: its locks may be held by threads that are not there.
+    fn is_ours(&self) -> bool {
+        std::ptr::eq(self, station())
+    }
+
     pub(super) fn timers(&self) -> MutexGuard<'_, Timers> {
         self.timers.lock()
     }

@@ -57,16 +57,16 @@ fn target(uri: &Uri, default_port: u16, tls: bool, shown: &str) -> Result<Target
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(broken("carry no user name or password (send them as headers)", shown));
     }
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let host = uri.host().unwrap_or_default();
+    // `Uri` takes a port that is no number for none; what stands behind the host tells the difference.
+    let port = match uri.authority().map_or("", |authority| &authority.as_str()[host.len()..]) {
+        "" => default_port,
+        text => text.trim_start_matches(':').parse().unwrap_or(0),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() {
         return Err(broken("name a host", shown));
     }
-    // `port_u16` is none for one that is no number, too: then the authority still shows it.
-    let port = match (uri.port_u16(), uri.authority().is_some_and(|a| a.as_str().ends_with(':'))) {
-        (Some(port), _) => port,
-        (None, false) => default_port,
-        (None, true) => 0,
-    };
     if port == 0 {
         return Err(broken("name a port from 1 to 65535", shown));
     }

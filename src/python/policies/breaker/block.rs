@@ -76,16 +76,10 @@ impl Permit {
         let Hold::Held(admission) = held else {
             return Err(PyRuntimeError::new_err("this block was not entered, or was left already"));
         };
-        let verdict = match raised {
-            None => Verdict::Ok,
-            Some(raised) => self.verdict(py, raised).unwrap_or_else(|broken| {
-                // The user's own error stands, whatever happened to its judge (B15).
-                broken.write_unraisable(py, None);
-                Verdict::Ignore
-            }),
-        };
-        settle(&self.breaker, admission, &verdict);
-        Ok(())
+        // What interrupts the user's rules (Ctrl-C) takes the place of what they were asked about.
+        let verdict = raised.map_or(Ok(Verdict::Ok), |raised| self.verdict(py, raised));
+        settle(&self.breaker, admission, verdict.as_ref().unwrap_or(&Verdict::Ignore));
+        verdict.map(drop)
     }
 
     fn verdict(&self, py: Python<'_>, raised: &Bound<'_, PyAny>) -> PyResult<Verdict> {
@@ -94,7 +88,7 @@ impl Permit {
             Some(classify) => classify.clone_ref(py),
             None => PLAIN.import(py, "holdfast._classify", "judge_plain")?.clone().unbind(),
         };
-        Ok(Judge::new(classify, None).of_error(py, &PyErr::from_value(raised.clone())))
+        Judge::new(classify, None).of_error(py, &PyErr::from_value(raised.clone()))
     }
 
     /// Lets the held permit see `act`; nothing happens if it is not held, or is being given back right now.

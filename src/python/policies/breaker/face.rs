@@ -62,14 +62,7 @@ impl CircuitBreaker {
     /// Of a keyed breaker: its own while it is held by hand, else the gravest of its keys'.
     #[getter]
     fn state(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        if self.extras().is_none() {
-            return member(py, self.made.state());
-        }
-        let own = self.breaker().state();
-        match self.keyed() {
-            Some(keyed) if !own.is_manual() => member(py, keys::state(keyed)),
-            _ => member(py, own),
-        }
+        self.state_member(py)
     }
 
     /// Seconds until it is worth asking again, or `None`. Of a keyed breaker: the shortest of its keys'.
@@ -199,6 +192,21 @@ impl CircuitBreaker {
         visit.call(&extras.classify)?;
         visit.call(&extras.judge)?;
         visit.call(&extras.key)
+    }
+}
+
+impl CircuitBreaker {
+    /// Its state, as Python's `state` is. It cannot panic: C calls it.
+    #[inline]
+    pub fn state_member(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if self.extras().is_none() {
+            return member(py, self.made.state());
+        }
+        let own = self.breaker().state();
+        match self.keyed() {
+            Some(keyed) if !own.is_manual() => member(py, keys::state(keyed)),
+            _ => member(py, own),
+        }
     }
 }
 

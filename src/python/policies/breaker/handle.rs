@@ -1,6 +1,7 @@
 //! Which of the core's breakers a Python object is, and when that is settled.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use pyo3::prelude::*;
@@ -8,7 +9,7 @@ use pyo3::prelude::*;
 use super::{Permit, lease};
 use crate::base::{ConfigError, Outbox, Time};
 use crate::pipeline::Target;
-use crate::policy::breaker::{Breaker, Keyed, State};
+use crate::policy::breaker::{Breaker, BreakerConfig, Keyed, State};
 use crate::policy::timeout::TimeoutConfig;
 use crate::python::call::moment;
 use crate::python::errors;
@@ -63,9 +64,10 @@ impl CircuitBreaker {
         })
     }
 
-    /// A fresh breaker of the same rules and name, its lease fit for these clocks.
-    pub fn template(&self, clocks: &TimeoutConfig) -> Result<Breaker, ConfigError> {
-        let mut config = self.made.config().clone();
+    /// A fresh breaker of the same rules and name, its lease fit for these clocks, that waits no longer than
+    /// `cooldown_cap` for what a callee asks.
+    pub fn template(&self, clocks: &TimeoutConfig, cooldown_cap: Duration) -> Result<Breaker, ConfigError> {
+        let mut config = BreakerConfig { cooldown_cap, ..self.made.config().clone() };
         if !self.lease_chosen() {
             config.probe_lease = lease::fitting(clocks);
         }

@@ -1,0 +1,71 @@
+//! What of a stream is handed out, and when.
+//!
+//! A plain generator's items are handed out as they come, and nothing is kept. A chat model's stream has a
+//! *governor*, a Python object made anew for each attempt, which may hold items back (an empty role chunk,
+//! a tool call that is not complete yet) and says at the end whether the answer is whole.
+
+use std::collections::VecDeque;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+
+/// The items of one attempt on their way to the consumer.
+#[derive(Debug, Default)]
+pub struct Flow {
+    governor: Option<Py<PyAny>>,
+    pending: VecDeque<Py<PyAny>>,
+}
+
+impl Flow {
+    /// A flow for one attempt, governed if there is a factory of governors.
+    pub fn new(py: Python<'_>, factory: Option<&Py<PyAny>>) -> PyResult<Self> {
+        let governor = factory.map(|factory| factory.call0(py)).transpose()?;
+        Ok(Self { governor, pending: VecDeque::new() })
+    }
+
+    /// Takes an item in; what may be handed out now, if anything.
+    pub fn item(&mut self, py: Python<'_>, item: Py<PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        let Some(governor) = &self.governor else { return Ok(Some(item)) };
+        let released = governor.call_method1(py, intern!(py, "item"), (item,))?;
+        self.release(py, &released)?;
+        Ok(self.next())
+    }
+
+    /// The stream has ended: what was held back is released, if the answer is whole.
+    pub fn end(&mut self, py: Python<'_>) -> PyResult<()> {
+        let Some(governor) = &self.governor else { return Ok(()) };
+        let released = governor.call_method0(py, intern!(py, "end"))?;
+        self.release(py, &released)
+    }
+
+    /// The stream broke after something was handed out: what is raised in place of `error`.
+    pub fn broken(&self, py: Python<'_>, error: PyErr) -> PyErr {
+        let Some(governor) = &self.governor else { return error };
+        let told = governor.call_method1(py, intern!(py, "broken"), (error.value(py),));
+        match told {
+            Ok(instead) => PyErr::from_value(instead.into_bound(py)),
+            Err(broken) => {
+                broken.write_unraisable(py, Some(governor.bind(py)));
+                error
+            }
+        }
+    }
+
+    /// An item that has been released and not handed out yet.
+    pub fn next(&mut self) -> Option<Py<PyAny>> {
+        self.pending.pop_front()
+    }
+
+    /// For Python's garbage collector.
+    pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.governor)?;
+        self.pending.iter().try_for_each(|item| visit.call(item))
+    }
+
+    fn release(&mut self, py: Python<'_>, items: &Py<PyAny>) -> PyResult<()> {
+        for item in items.bind(py).try_iter()? {
+            self.pending.push_back(item?.unbind());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! What an attempt knows of itself, and what calls inside it inherit: a context variable around each step
+//! of the user's code.
+//!
+//! It is set only where there is something to know: a node, a further attempt, or a clock. Sync attempts
+//! also lend it to transports that can cut a stuck read: they learn here until when they may wait, and say
+//! here that they cut one.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::base::Dice as _;
+use crate::policy::timeout::{Expiry, Which};
+use crate::runtime::clock;
+use crate::runtime::dice::ThreadDice;
+
+/// One attempt, as `holdfast.current_attempt()` shows it.
+#[pyclass(frozen, weakref, module = "holdfast._native")]
+#[derive(Debug)]
+pub struct Scope {
+    call_id: u64,
+    /// Random, drawn once per call.
+    salt: u64,
+    number: u32,
+    node: Option<Py<PyAny>>,
+    deadline: Option<Expiry>,
+    /// The clock that runs while we wait for the user's code; none in the consumer's time.
+    binding: Mutex<Option<Expiry>>,
+    cut: AtomicBool,
+}
+
+impl Scope {
+    /// A new attempt's scope.
+    pub fn new(
+        (call_id, salt): CallId,
+        number: u32,
+        node: Option<Py<PyAny>>,
+        deadline: Option<Expiry>,
+    ) -> Self {
+        if deadline.is_some() {
+            DEADLINES.store(true, Ordering::Relaxed);
+        }
+        let binding = Mutex::new(None);
+        Self { call_id, salt, number, node, deadline, binding, cut: AtomicBool::new(false) }
+    }
+
+    /// The deadline that calls inside inherit.
+    pub const fn inherited(&self) -> Option<Expiry> {
+        self.deadline
+    }
+
+    /// From now on this clock runs.
+    pub fn wait_until(&self, binding: Option<Expiry>) {
+        *self.binding.lock() = binding;
+    }
+
+    /// The clock by which a transport cut the read, if one did.
+    pub fn cut_by(&self) -> Option<Expiry> {
+        self.cut.load(Ordering::Acquire).then(|| *self.binding.lock()).flatten()
+    }
+}
+
+#[pymethods]
+impl Scope {
+    /// The call's number in this process.
+    #[getter]
+    const fn call_id(&self) -> u64 {
+        self.call_id
+    }
+
+    /// The attempt's number, counted from 1 over the whole call; 0 for a block under `deadline()`.
+    #[getter]
+    const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The same as `number`.
+    #[getter]
+    const fn attempt(&self) -> u32 {
+        self.number
+    }
+
+    /// The whole call's deadline as a moment of `time.monotonic()`; `None` without one.
+    #[getter]
+    fn deadline(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        let Some(left) = self.time_left() else { return Ok(None) };
+        let now: f64 = py.import(intern!(py, "time"))?.call_method0(intern!(py, "monotonic"))?.extract()?;
+        Ok(Some(now + left))
+    }
+
+    /// The node that is asked, or `None` outside a manager.
+    #[getter]
+    fn node(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.node.as_ref().map(|node| node.clone_ref(py))
+    }
+
+    /// A key that all attempts of this call share, for clients that take an idempotency key (A9): random, and
+    /// the same for the whole call.
+    #[getter]
+    fn idempotency_key(&self) -> String {
+        format!("holdfast-{:016x}-{:x}", self.salt, self.call_id)
+    }
+
+    /// Seconds until the whole call's deadline, not below 0; `None` without one.
+    #[getter]
+    fn time_left(&self) -> Option<f64> {
+        self.deadline.map(|expiry| expiry.at.since(clock::now()).as_secs_f64())
+    }
+
+    /// Seconds a blocking read may still take, not below 0; `None` while no clock runs.
+    fn _patience(&self) -> Option<f64> {
+        self.binding.lock().map(|expiry| expiry.at.since(clock::now()).as_secs_f64())
+    }
+
+    /// A transport asks whether it must cut its read now, and if so has it noted that it did.
+    fn _cut(&self) -> bool {
+        let expired = self.binding.lock().is_some_and(|expiry| expiry.at <= clock::now());
+        if expired {
+            self.cut.store(true, Ordering::Release);
+        }
+        expired
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<attempt {} of call {}>", self.number, self.call_id)
+    }
+
+    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.node)
+    }
+}
+
+/// The scope of `with deadline(seconds):`, inside an outer deadline if there is one.
+#[pyfunction]
+pub fn deadline_scope(py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<Scope> {
+    let limit = crate::python::convert::positive_span("seconds", seconds)?;
+    let own = Expiry { at: clock::now().after(limit), which: Which::Total, limit };
+    let outer = inherited(py)?;
+    let deadline = outer.filter(|outer| outer.at < own.at).unwrap_or(own);
+    Ok(Scope::new(next_call_id(), 0, None, Some(deadline)))
+}
+
+/// A call's number, which no other call of this process has, and a random word.
+pub type CallId = (u64, u64);
+
+/// The identity of a new call.
+pub fn next_call_id() -> CallId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    (NEXT.fetch_add(1, Ordering::Relaxed), ThreadDice.roll())
+}
+
+/// Has this process ever had a deadline to inherit? Until then nobody needs to look.
+static DEADLINES: AtomicBool = AtomicBool::new(false);
+
+/// The deadline of the call or block that we are inside of.
+pub fn inherited(py: Python<'_>) -> PyResult<Option<Expiry>> {
+    if !DEADLINES.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let scope = variable(py)?.call_method0(intern!(py, "get"))?;
+    Ok(scope.cast::<Scope>().ok().and_then(|scope| scope.get().inherited()))
+}
+
+/// The context variable `holdfast._scope.current`.
+fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    VARIABLE.import(py, "holdfast._scope", "current")
+}
+
+/// Runs `work` with `scope` as the current one, where there is a scope.
+pub fn within<R>(py: Python<'_>, scope: Option<&Py<Scope>>, work: impl FnOnce() -> R) -> PyResult<R> {
+    let Some(scope) = scope else { return Ok(work()) };
+    let outer = replace(py, scope.bind(py).as_any())?;
+    let result = work();
+    replace(py, outer.bind(py))?;
+    Ok(result)
+}
+
+/// Makes `scope` the current one; what was it before. By value, not by token: a generator may be closed in
+/// another context than it was begun in.
+pub fn replace(py: Python<'_>, scope: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let variable = variable(py)?;
+    let outer = variable.call_method0(intern!(py, "get"))?;
+    variable.call_method1(intern!(py, "set"), (scope,))?;
+    Ok(outer.unbind())
+}

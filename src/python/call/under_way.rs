@@ -1,0 +1,306 @@
+//! One call under way, and how it ends for Python.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::arguments;
+use super::flow::Flow;
+use super::guard::Guard;
+use super::history;
+use super::scope::{self, CallId, Scope};
+use crate::base::{Time, Verdict};
+use crate::pipeline::{Attempt, Execution, Finish, Moment, Step, Target};
+use crate::policy::timeout::Phase;
+use crate::python::{convert, errors, events, judge};
+use crate::runtime::dice::ThreadDice;
+use crate::runtime::{clock, dispatch};
+
+/// Runs `act` with the present moment, the dice and an outbox, and posts what it put there.
+pub fn moment<R>(act: impl FnOnce(&mut Moment<'_>) -> R) -> R {
+    let mut out = dispatch::outbox();
+    let now = clock::now();
+    let result = act(&mut Moment { now, dice: &mut ThreadDice, out: &mut out });
+    if !out.is_empty() {
+        dispatch::post(&mut out);
+        events::ensure_delivery();
+    }
+    result
+}
+
+/// A call under way. Dropped unfinished, it gives back what it holds, and nobody is blamed (B7, R7).
+#[derive(Debug)]
+pub struct Call {
+    guard: Py<Guard>,
+    args: Py<PyTuple>,
+    kwargs: Option<Py<PyDict>>,
+    execution: Option<Execution>,
+    last: Option<PyResult<Py<PyAny>>>,
+    id: Option<CallId>,
+    scope: Option<Py<Scope>>,
+    /// The youngest mark on an exception when the attempt began.
+    mark: u64,
+}
+
+impl Call {
+    pub const fn new(guard: Py<Guard>, args: Py<PyTuple>, kwargs: Option<Py<PyDict>>) -> Self {
+        Self { guard, args, kwargs, execution: None, last: None, id: None, scope: None, mark: 0 }
+    }
+
+    /// Asks for the first step.
+    pub fn start(&mut self, py: Python<'_>) -> PyResult<Step> {
+        let guard = self.guard.get();
+        guard.keep_beating()?;
+        let plan = guard.plan().clone();
+        let key = guard.key(py, &plan, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
+        let inherited = scope::inherited(py)?;
+        let (execution, step) = moment(|at| Execution::start(plan, key, inherited, at));
+        self.execution = Some(execution);
+        Ok(step)
+    }
+
+    /// Makes the attempt's call; what it gives is the answer, or what will become it.
+    pub fn attempt<'py>(
+        &mut self,
+        py: Python<'py>,
+        attempt: &Attempt,
+        phase: Phase,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.enter(py, attempt, phase)?;
+        let kwargs = self.kwargs.as_ref().map(|k| k.bind(py));
+        let guard = self.guard.get();
+        let (callee, pool) = (guard.callee(), &guard.wiring().plan.source);
+        scope::within(py, self.scope.as_ref(), || callee.call(py, pool, attempt, self.args.bind(py), kwargs))?
+    }
+
+    /// An attempt begins: whoever makes it does so in its scope.
+    pub fn enter(&mut self, py: Python<'_>, attempt: &Attempt, phase: Phase) -> PyResult<()> {
+        self.scope = self.new_scope(py, attempt)?;
+        self.mark = history::youngest_mark();
+        self.waits(py, phase, clock::now());
+        Ok(())
+    }
+
+    /// The scope of the attempt under way.
+    pub fn scope(&self, py: Python<'_>) -> Option<Py<Scope>> {
+        self.scope.as_ref().map(|scope| scope.clone_ref(py))
+    }
+
+    /// Runs a step of the user's code in the attempt's scope.
+    pub fn within<R>(&self, py: Python<'_>, work: impl FnOnce() -> R) -> PyResult<R> {
+        scope::within(py, self.scope.as_ref(), work)
+    }
+
+    /// From `since` on we wait for the user's code: a transport that can be cut learns until when.
+    pub fn waits(&mut self, py: Python<'_>, phase: Phase, since: Time) {
+        if let (Some(scope), Some(execution)) = (&self.scope, &self.execution) {
+            scope.bind(py).get().wait_until(execution.binding(phase, since));
+        }
+    }
+
+    /// We do not wait any more. An error by which a transport was cut becomes the `CallTimeout` that it is;
+    /// says whether it did.
+    pub fn waited(&self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> (PyResult<Py<PyAny>>, bool) {
+        let Some(scope) = &self.scope else { return (outcome, false) };
+        let cut = scope.bind(py).get().cut_by();
+        scope.bind(py).get().wait_until(None);
+        match (outcome, cut) {
+            (Err(error), Some(expiry)) => {
+                let timeout = errors::timeout(py, &expiry);
+                timeout.set_cause(py, Some(error));
+                (Err(timeout), true)
+            }
+            (outcome, _) => (outcome, false),
+        }
+    }
+
+    /// Reports what came of an attempt: a value is validated first.
+    pub fn record(&mut self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> Step {
+        let wiring = self.guard.get().wiring();
+        let outcome = match (outcome, &wiring.validate) {
+            (Ok(value), Some(validate)) => validate.call1(py, (&value,)).map(|_| value),
+            (outcome, _) => outcome,
+        };
+        self.record_unchecked(py, outcome)
+    }
+
+    /// Reports what came of an attempt whose answer needs no validation, or has had it.
+    pub fn record_unchecked(&mut self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> Step {
+        let wiring = self.guard.get().wiring();
+        let mut verdict = match wiring.judge.verdict(py, &outcome) {
+            Ok(verdict) => verdict,
+            // What interrupts the user's rules (Ctrl-C) takes the place of what they were asked about.
+            Err(interrupt) => return self.record_as(Err(interrupt), &Verdict::Ignore),
+        };
+        let nested = wiring.plan.retry.as_ref().is_some_and(|retry| retry.nested);
+        if let (Err(error), Verdict::Fail(failure) | Verdict::Throttled(failure)) = (&outcome, &mut verdict) {
+            // What an inner layer has given up on is not tried again at the same place (A2).
+            failure.retry &= nested || !history::is_exhausted(py, error, self.mark);
+        }
+        self.record_as(outcome, &verdict)
+    }
+
+    /// Reports that a stream came to its end. That is good, whatever it returned: a rule on values
+    /// speaks of answers.
+    pub fn record_end(&mut self, value: Py<PyAny>) -> Step {
+        self.record_as(Ok(value), &Verdict::Ok)
+    }
+
+    /// Reports that our own clock ended the attempt (B8).
+    pub fn record_timeout(&mut self, outcome: PyResult<Py<PyAny>>) -> Step {
+        self.record_as(outcome, &judge::timed_out())
+    }
+
+    /// Reports that a stream broke after something of it was handed out.
+    pub fn record_broken(&mut self, py: Python<'_>, flow: &Flow, error: PyErr, ours: bool) -> Step {
+        let judge = &self.guard.get().wiring().judge;
+        let verdict = match if ours { Ok(judge::timed_out()) } else { judge.of_error(py, &error) } {
+            Ok(verdict) => verdict,
+            Err(interrupt) => return self.record_as(Err(interrupt), &Verdict::Ignore),
+        };
+        let error = if matches!(verdict, Verdict::Ignore) { error } else { flow.broken(py, error) };
+        match self.resumed(py, &error, &verdict) {
+            Ok(Some(step)) => step,
+            Ok(None) => self.record_as(Err(error), &verdict),
+            Err(interrupt) => self.record_as(Err(interrupt), &Verdict::Ignore),
+        }
+    }
+
+    /// Asks the user's `resume` for arguments to go on with; a stream that may go on is not over.
+    fn resumed(&mut self, py: Python<'_>, error: &PyErr, verdict: &Verdict) -> PyResult<Option<Step>> {
+        let Some(resume) = self.guard.get().wiring().resume.as_ref().filter(|_| verdict.failure().is_some())
+        else {
+            return Ok(None);
+        };
+        let answer = resume.call1(py, (error.value(py),));
+        match answer.and_then(|answer| answer.extract::<Option<(Py<PyTuple>, Py<PyDict>)>>(py)) {
+            Ok(Some((args, kwargs))) => {
+                (self.args, self.kwargs) = (args, Some(kwargs));
+                if let Some(execution) = &mut self.execution {
+                    execution.uncommit();
+                }
+                Ok(Some(self.record_as(Err(error.clone_ref(py)), verdict)))
+            }
+            Ok(None) => Ok(None),
+            Err(broken) => judge::report(broken, resume.bind(py)).map(|()| None),
+        }
+    }
+
+    fn record_as(&mut self, outcome: PyResult<Py<PyAny>>, verdict: &Verdict) -> Step {
+        let verdict = self.replayable(*verdict);
+        self.last = Some(outcome);
+        self.step(|execution, at| execution.record(&verdict, at))
+    }
+
+    /// A failure that allows no further attempt, where the first one may have used up an argument (A8).
+    fn replayable(&self, mut verdict: Verdict) -> Verdict {
+        if let Verdict::Fail(failure) | Verdict::Throttled(failure) = &mut verdict
+            && (failure.retry || failure.fail_over)
+            && Python::attach(|py| arguments::are_consumed(py, &self.args, self.kwargs.as_ref()))
+        {
+            (failure.retry, failure.fail_over) = (false, false);
+        }
+        verdict
+    }
+
+    /// A wait is over.
+    pub fn wake(&mut self) -> Step {
+        self.step(Execution::wake)
+    }
+
+    /// Asks the user's own back-off how long to wait. One that raises, or gives no number of seconds, is
+    /// reported as unraisable and the default law rules: the user's own exception is not replaced.
+    ///
+    /// # Errors
+    /// What interrupted it and is no `Exception`.
+    pub fn ask_backoff(&mut self, py: Python<'_>, retry: u32) -> PyResult<Step> {
+        let answer = match self.guard.get().wiring().backoff.as_ref().map(|backoff| backoff.bind(py)) {
+            Some(backoff) => {
+                let asked = backoff.call1((retry,)).and_then(|told| convert::span("backoff", &told));
+                asked.map(Some).or_else(|broken| judge::report(broken, backoff).map(|()| None))?
+            }
+            None => None,
+        };
+        Ok(self.step(|execution, at| execution.answer_backoff(answer, at)))
+    }
+
+    /// The machine, while the call is under way.
+    pub const fn execution(&mut self) -> Option<&mut Execution> {
+        self.execution.as_mut()
+    }
+
+    /// The flow of a new attempt's stream.
+    pub fn flow(&self, py: Python<'_>) -> PyResult<Flow> {
+        Flow::new(py, self.guard.get().wiring().governor.as_ref())
+    }
+
+    /// An item is on its way to the consumer: the call is committed, and its lease renewed.
+    pub fn handed(&mut self) {
+        if let Some(execution) = &mut self.execution {
+            let now = clock::now();
+            execution.commit(now);
+            execution.progress(now);
+        }
+    }
+
+    /// Ends the call without a verdict.
+    pub fn abandon(&mut self) {
+        if let Some(mut execution) = self.execution.take() {
+            moment(|at| execution.abandon(at));
+        }
+    }
+
+    /// What Python gets: the value, the user's own exception, or our refusal.
+    pub fn finish(&mut self, py: Python<'_>, finish: Finish) -> PyResult<Py<PyAny>> {
+        let execution = self.execution.take();
+        match finish {
+            Finish::Reject(rejection) => Err(errors::rejection(py, &rejection)),
+            Finish::Late(expiry) => Err(errors::timeout(py, &expiry)),
+            Finish::Return | Finish::Raise => {
+                let last = self.last.take().unwrap_or_else(|| Ok(py.None()));
+                if let (Err(error), Some(execution)) = (&last, &execution) {
+                    history::annotate(py, error, execution, self.mark);
+                }
+                last
+            }
+        }
+    }
+
+    /// For Python's garbage collector.
+    pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.guard)?;
+        visit.call(&self.args)?;
+        visit.call(&self.kwargs)?;
+        visit.call(&self.scope)?;
+        if let Some(Ok(value)) = &self.last {
+            visit.call(value)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, act: impl FnOnce(&mut Execution, &mut Moment<'_>) -> Step) -> Step {
+        match &mut self.execution {
+            Some(execution) => moment(|at| act(execution, at)),
+            None => Step::Finish(Finish::Raise),
+        }
+    }
+
+    /// A scope, where the attempt has anything to tell: a node, further attempts, or a clock.
+    fn new_scope(&mut self, py: Python<'_>, attempt: &Attempt) -> PyResult<Option<Py<Scope>>> {
+        let guard = self.guard.get();
+        let plan = &guard.wiring().plan;
+        let deadline = self.execution.as_ref().and_then(Execution::deadline);
+        let pooled = matches!(plan.target, Target::Roster(_));
+        if deadline.is_none() && !pooled && plan.retry.is_none() && !plan.timeout.is_on() {
+            return Ok(None);
+        }
+        let id = *self.id.get_or_insert_with(scope::next_call_id);
+        let node = guard.callee().node(py, attempt);
+        Py::new(py, Scope::new(id, attempt.number, node, deadline)).map(Some)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
