@@ -85,14 +85,18 @@ def reads() -> tuple[float, float]:
 
 def main() -> int:
     state, attribute = reads()
-    print(f"breaker.state: {state:.1f} ns, a slotted attribute {attribute:.1f} ns: {state / attribute:.2f} times", end="")
-    print(f" (at most {MOST_TIMES_AN_ATTRIBUTE:g})")
-    fine = state / attribute <= MOST_TIMES_AN_ATTRIBUTE
+    times = state / attribute
+    print(f"breaker.state: {state:.1f} ns, a slotted attribute {attribute:.1f} ns:", end=" ")
+    print(f"{times:.2f} times (at most {MOST_TIMES_AN_ATTRIBUTE:g})")
+    fine = times <= MOST_TIMES_AN_ATTRIBUTE
     if Path("/proc/self/status").exists():
         bytes_each, named = weigh_apart(named=False), weigh_apart(named=True)
         size = sys.getsizeof(holdfast.CircuitBreaker())
-        print(f"a breaker with default rules: {bytes_each:.0f} bytes resident (at most {MOST_BYTES});", end=" ")
-        print(f"of these Python sees {python_part():.0f}, its object {size}; with a name, and listed by it: {named:.0f}")
+        print(
+            f"a breaker with default rules: {bytes_each:.0f} bytes resident (at most {MOST_BYTES});", end=" "
+        )
+        print(f"of these Python sees {python_part():.0f}, its object {size};", end=" ")
+        print(f"with a name, and listed by it: {named:.0f}")
         fine = fine and bytes_each <= MOST_BYTES
     else:
         print("memory: not measured, there is no /proc here")

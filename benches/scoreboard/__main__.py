@@ -22,7 +22,7 @@ REPORT = HERE.parents[1] / "reports" / "scoreboard.json"
 LIMIT = 30.0
 """Seconds for one behaviour of one library; the slowest takes five."""
 OURS = "holdfast"
-MARKS = {"holds": "✓", "fails": "✗", "n/a": "–"}
+MARKS = {"holds": "✓", "fails": "✗", "n/a": "–"}  # noqa: RUF001 a dash, as in any table
 
 
 def ask(library: str, behaviour: str) -> dict[str, str]:
@@ -83,7 +83,8 @@ def show(table: dict[str, dict[str, dict[str, str]]], rows: dict[str, str]) -> N
         marks = (f"{MARKS[table[name][key]['result']]:>{len(name)}}" for name in libraries)
         print(f"{row:<{widest}}", *marks, sep="  ")
     totals = (
-        f"{sum(cell['result'] == 'holds' for cell in table[name].values()):>{len(name)}}" for name in libraries
+        f"{sum(cell['result'] == 'holds' for cell in table[name].values()):>{len(name)}}"
+        for name in libraries
     )
     print(f"{'holds, of ' + str(len(rows)):<{widest}}", *totals, sep="  ")
     print()
@@ -104,9 +105,7 @@ def main() -> int:
     absent = [name for name in ADAPTERS if name not in libraries]
     # The calls mostly wait, so more than there are cores may run at once, but timing is judged too.
     with ThreadPoolExecutor(max_workers=4) as pool:
-        asked = {
-            (name, key): pool.submit(ask_apart, name, key) for name in libraries for key in rows
-        }
+        asked = {(name, key): pool.submit(ask_apart, name, key) for name in libraries for key in rows}
         table = {name: {key: asked[name, key].result() for key in rows} for name in libraries}
     show(table, rows)
     if absent:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 logging.disable(logging.CRITICAL)
 
@@ -25,7 +25,7 @@ class Adapter:
     is_sync = False
     is_async = False
     #: Why it cannot be asked for something; by behaviour or by feature.
-    lacks: dict[str, str] = {}
+    lacks: ClassVar[dict[str, str]] = {}
 
     def make(self, threshold: int = 3, recovery: float = 0.3, listener: Any = None) -> Any:
         raise NotImplementedError
@@ -68,7 +68,7 @@ class Holdfast(Adapter):
 class PyBreaker(Adapter):
     package = "pybreaker"
     is_sync = True
-    lacks = {"async": "its async form needs tornado"}
+    lacks: ClassVar[dict[str, str]] = {"async": "its async form needs tornado"}
 
     def make(self, threshold: int = 3, recovery: float = 0.3, listener: Any = None) -> Any:
         import pybreaker
@@ -96,7 +96,7 @@ class PyBreaker(Adapter):
 class CircuitBreakerLib(Adapter):
     package = "circuitbreaker"
     is_sync = is_async = True
-    lacks = {"listener": "it has no listeners"}
+    lacks: ClassVar[dict[str, str]] = {"listener": "it has no listeners"}
 
     def make(self, threshold: int = 3, recovery: float = 0.3, listener: Any = None) -> Any:
         import circuitbreaker
@@ -174,7 +174,10 @@ class Purgatory(Adapter):
 class Hyx(Adapter):
     package = "hyx"
     is_async = True
-    lacks = {"sync": "async only", "listener": "this version's breaker has no listeners"}
+    lacks: ClassVar[dict[str, str]] = {
+        "sync": "async only",
+        "listener": "this version's breaker has no listeners",
+    }
 
     def make(self, threshold: int = 3, recovery: float = 0.3, listener: Any = None) -> Any:
         from hyx.circuitbreaker import consecutive_breaker
@@ -270,7 +273,10 @@ class PyResilience(Adapter):
 class AioResilience(Adapter):
     package = "aioresilience"
     is_async = True
-    lacks = {"sync": "async only", "stream": "its decorator refuses all but coroutine functions"}
+    lacks: ClassVar[dict[str, str]] = {
+        "sync": "async only",
+        "stream": "its decorator refuses all but coroutine functions",
+    }
 
     def make(self, threshold: int = 3, recovery: float = 0.3, listener: Any = None) -> Any:
         import aioresilience
@@ -295,6 +301,7 @@ class AioResilience(Adapter):
 class Redress(Adapter):
     package = "redress"
     is_sync = is_async = True
+
     def make(self, threshold: int = 3, recovery: float = 0.3, listener: Any = None) -> Any:
         import redress
 

@@ -225,7 +225,10 @@ async def fresh_exception(adapter: Adapter) -> None:
     async with World(adapter) as world:
         await opened(world)
         refusals = [(await world.call()).raised for _ in range(20)]
-        hold(len({id(refusal) for refusal in refusals}) == len(refusals), "one exception is raised again and again")
+        hold(
+            len({id(refusal) for refusal in refusals}) == len(refusals),
+            "one exception is raised again and again",
+        )
         depths = [depth(refusal) for refusal in refusals]
         hold(max(depths) == min(depths), f"its traceback grew from {min(depths)} to {max(depths)} frames")
 
@@ -283,7 +286,9 @@ async def keyboard_interrupt(adapter: Adapter) -> None:
             hold(isinstance(raised, KeyboardInterrupt), f"it became {type(raised).__name__}")
         hold((await world.begin()).admitted, "it counted as a failure")
         await world.call(ValueError("down"))
-        hold(not (await world.call()).admitted, "it counted as a success: the failures before it are forgotten")
+        hold(
+            not (await world.call()).admitted, "it counted as a success: the failures before it are forgotten"
+        )
 
 
 BEHAVIOURS: dict[str, Callable[[Adapter], Awaitable[None]]] = {

@@ -90,7 +90,7 @@ class CircuitBreaker(Guarding, State, _native.CircuitBreaker):
         open_timeout_max: The longest that growth and jitter make it, in seconds; ``None``: no limit.
         open_timeout_jitter: How far each open time is spread, as a share: 0.2 is ± 20 %. 0.
         probe_lease: Seconds of silence after which a probe loses its slot, so that one that never ends blocks
-            nobody. ``None``: 1.1 × the total timeout of the first pipeline it is put into, else 300.
+            nobody. ``None``: 1.1 times the total timeout of the first pipeline it is put into, else 300.
         classify: Rules of your own for what counts as a failure, asked before ours; see :func:`classify`.
         key: ``(args, kwargs) -> str``: one breaker per key, named ``<name>/<key>``. At most 1024 keys are
             remembered: the one unused longest makes room, unless it is not closed or has calls under way. Then
@@ -171,7 +171,7 @@ class CircuitBreaker(Guarding, State, _native.CircuitBreaker):
         return [name[prefix:] for name in self._names()]
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Calls ``listener`` with this breaker's events, and its keys', from now on; returns the unsubscribe function."""
+        """Calls ``listener`` with this breaker's and its keys' events from now on; returns how to unsubscribe."""
         from holdfast import _events
 
         return _events.subscribe(listener, source_id=self.source_id)

@@ -81,7 +81,7 @@ def test_metrics_are_a_frozen_snapshot(clock: ManualClock) -> None:
 
 
 def test_state_since_is_always_an_aware_moment(clock: ManualClock) -> None:
-    """Before the first change it is when the breaker was made, then when it changed; in UTC, and the same at each look."""
+    """Before the first change it is when the breaker was made, then when it changed; in UTC, and steady."""
     before = datetime.datetime.now(datetime.UTC)
     breaker = hf.CircuitBreaker(failure_threshold=1)
     made = breaker.metrics.state_since
@@ -201,7 +201,9 @@ def test_b16_a_refused_block_does_not_run_and_says_why(clock: ManualClock) -> No
     assert [event.reason for event in events] == ["open", "open"]
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(), GeneratorExit()])
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(), GeneratorExit()]
+)
 def test_b7_what_is_no_exception_is_neutral(error: BaseException) -> None:
     """Cancellation and exits are neither success nor failure of a block."""
     breaker = hf.CircuitBreaker(failure_threshold=1)
@@ -216,7 +218,9 @@ def test_a_block_is_judged_as_a_call_is() -> None:
     class BadRequest(Exception):
         status_code = 400
 
-    breaker = hf.CircuitBreaker(failure_threshold=1, classify=lambda exc: "ignore" if "mine" in str(exc) else None)
+    breaker = hf.CircuitBreaker(
+        failure_threshold=1, classify=lambda exc: "ignore" if "mine" in str(exc) else None
+    )
     for error in (ValueError("mine"), BadRequest()):
         for guarded in (breaker.guard(), breaker):
             with pytest.raises(type(error)), guarded:
@@ -319,7 +323,7 @@ async def test_async_blocks_work_on_exit_stacks() -> None:
 
 
 def test_nested_bare_blocks_settle_their_own() -> None:
-    """The inner block's failure is the inner permit's, the outer one's success the outer's, of one breaker and of two."""
+    """The inner block's failure is the inner permit's, the outer one's success the outer's."""
     outer, inner = hf.CircuitBreaker("outer"), hf.CircuitBreaker("inner")
     with outer, inner, outer as innermost:
         with pytest.raises(ValueError, match="down"), inner:
@@ -331,11 +335,7 @@ def test_nested_bare_blocks_settle_their_own() -> None:
 
 
 def test_r4_bare_blocks_of_many_threads_settle_their_own(clock: ManualClock) -> None:
-    """A probe entered by one thread is settled by that thread's exit, not by whoever leaves first.
-
-    The threads enter in one order and leave in another; if one took another's permit, the slow flags or the
-    probe would be the wrong ones.
-    """
+    """Threads that enter in one order and leave in another each return the permit that is their own."""
     breaker = hf.CircuitBreaker(failure_threshold=None, success_threshold=1)
     threads, order = 8, list(range(8))
     random.Random(1).shuffle(order)
@@ -413,7 +413,7 @@ async def test_a_child_task_does_not_take_its_parents_permit() -> None:
 
 
 def test_a_bare_block_left_in_another_context_says_so() -> None:
-    """A block that has yielded to another context cannot find its permit: it says so, hides no error, and leaks nothing."""
+    """A block that has yielded to another context cannot find its permit: it says so, and leaks nothing."""
     breaker = hf.CircuitBreaker()
     context = contextvars.copy_context()
     context.run(breaker.__enter__)
@@ -503,7 +503,10 @@ def test_b17_one_key_never_rejects_another(clock: ManualClock) -> None:
         with pytest.raises(hf.CircuitOpen) as caught:
             ask("eu")
     assert caught.value.source == "keyed/eu"
-    assert [(e.kind, e.source) for e in events] == [("circuit_opened", "keyed/eu"), ("call_rejected", "keyed/eu")]
+    assert [(e.kind, e.source) for e in events] == [
+        ("circuit_opened", "keyed/eu"),
+        ("call_rejected", "keyed/eu"),
+    ]
     assert sorted(breaker.keys()) == ["eu", "us"]
     assert (breaker.of("eu").state, breaker.of("us").state) == ("open", "closed")
     assert (breaker.state, breaker.retry_after) == ("open", pytest.approx(10.0))
@@ -650,7 +653,7 @@ def lease_of(breaker: hf.CircuitBreaker, clock: ManualClock) -> float:
 def test_the_lease_follows_the_pipelines_clocks(
     timeout: hf.Timeout | None, expected: float, clock: ManualClock
 ) -> None:
-    """1.1 × the total timeout; without one 300 s, or more if an attempt may be silent for longer."""
+    """1.1 times the total timeout; without one 300 s, or more if an attempt may be silent for longer."""
     breaker = hf.CircuitBreaker()
     hf.Pipeline(breaker=breaker, timeout=timeout)
     assert lease_of(breaker, clock) == pytest.approx(expected, abs=0.11)
@@ -739,7 +742,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("field", "fields"), BAD, ids=lambda v: str(v))
 def test_bad_fields_are_refused_by_name(field: str, fields: dict[str, Any]) -> None:
-    """Each value out of range, of the wrong type, not finite or contradictory names its field, the rule and the value."""
+    """Each value out of range, of the wrong type, not finite or contradictory names its field and the rule."""
     with pytest.raises(hf.ConfigurationError) as caught:
         hf.CircuitBreaker(**fields)
     assert caught.value.field == field

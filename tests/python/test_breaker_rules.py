@@ -88,7 +88,7 @@ def test_b23_consecutive_failures_open_it(threshold: int) -> None:
 @pytest.mark.parametrize("window", [60.0, hf.CountWindow(100)])
 @pytest.mark.parametrize("minimum", [1, 10])
 def test_b10_a_rate_is_judged_from_minimum_calls_on(window: Any, minimum: int) -> None:
-    """At m − 1 calls a rate of 1 is no rate; at the m-th it decides; later too."""
+    """At m - 1 calls a rate of 1 is no rate; at the m-th it decides; later too."""
     breaker = hf.CircuitBreaker(
         failure_threshold=None, failure_rate=1.0, minimum_calls=minimum, window=window
     )
@@ -99,7 +99,8 @@ def test_b10_a_rate_is_judged_from_minimum_calls_on(window: Any, minimum: int) -
 
 
 @pytest.mark.parametrize(
-    ("failures", "calls", "opens"), [(4, 10, False), (5, 10, True), (5, 11, False), (6, 11, True), (6, 12, True)]
+    ("failures", "calls", "opens"),
+    [(4, 10, False), (5, 10, True), (5, 11, False), (6, 11, True), (6, 12, True)],
 )
 @pytest.mark.parametrize("window", [60.0, hf.CountWindow(100)])
 def test_b10_a_rate_opens_at_or_above_it(failures: int, calls: int, opens: bool, window: Any) -> None:
@@ -341,9 +342,9 @@ def test_b9_an_ignored_probe_neither_closes_nor_starves(clock: ManualClock) -> N
 
 
 def test_b3_ten_thousand_hangs_never_wedge_it(clock: ManualClock) -> None:
-    """Probes that never end lose their slots when the lease is over and count as lost; what they say later is fenced."""
+    """Probes that never end lose their slots when the lease is over; what they say later is fenced."""
     seed = random.randrange(2**32)
-    print("seed", seed)
+    print("seed", seed)  # noqa: T201 pytest shows it when the test fails
     rng = random.Random(seed)
     breaker = hf.CircuitBreaker(
         failure_threshold=1, success_threshold=1, open_timeout=1.0, half_open_max_calls=4, probe_lease=5.0
@@ -385,7 +386,9 @@ def test_b3_ten_thousand_hangs_never_wedge_it(clock: ManualClock) -> None:
 def test_b3_a_lost_probes_late_word_is_not_heard(clock: ManualClock) -> None:
     """A probe that fails after its lease has run out does not reopen; one that succeeds does not close."""
     for error in (None, ValueError("late")):
-        breaker = hf.CircuitBreaker(failure_threshold=1, success_threshold=1, open_timeout=1.0, probe_lease=5.0)
+        breaker = hf.CircuitBreaker(
+            failure_threshold=1, success_threshold=1, open_timeout=1.0, probe_lease=5.0
+        )
         bad(breaker)
         clock.advance(1.0)
         hung = held(breaker)
@@ -442,7 +445,11 @@ def open_time(breaker: hf.CircuitBreaker) -> float:
 def test_b14_open_time_grows_to_its_maximum_and_decays(clock: ManualClock) -> None:
     """1, 2, 4, 8, 8 s when each probe fails; after being healthy for as long it begins at 1 s again."""
     breaker = hf.CircuitBreaker(
-        failure_threshold=1, success_threshold=1, open_timeout=1.0, open_timeout_factor=2.0, open_timeout_max=8.0
+        failure_threshold=1,
+        success_threshold=1,
+        open_timeout=1.0,
+        open_timeout_factor=2.0,
+        open_timeout_max=8.0,
     )
     times = []
     bad(breaker)
@@ -470,7 +477,8 @@ def test_b14_the_default_is_the_same_each_time(clock: ManualClock) -> None:
 def test_b14_a_thousand_breakers_do_not_probe_together(clock: ManualClock) -> None:
     """With jitter the open times of 1000 that trip together spread over ± 20 % and over nearly as many values."""
     breakers = [
-        hf.CircuitBreaker(failure_threshold=1, open_timeout=10.0, open_timeout_jitter=0.2) for _ in range(1000)
+        hf.CircuitBreaker(failure_threshold=1, open_timeout=10.0, open_timeout_jitter=0.2)
+        for _ in range(1000)
     ]
     for breaker in breakers:
         bad(breaker)
@@ -654,12 +662,24 @@ def test_b25_generators_are_judged_when_they_end(clock: ManualClock) -> None:
 def test_the_sum_holds_at_every_instant(clock: ManualClock) -> None:
     """Over 5000 random steps each snapshot has every call in exactly one term."""
     seed = random.randrange(2**32)
-    print("seed", seed)
+    print("seed", seed)  # noqa: T201 pytest shows it when the test fails
     rng = random.Random(seed)
     breaker = hf.CircuitBreaker(
-        failure_threshold=3, failure_rate=0.6, minimum_calls=4, open_timeout=2.0, half_open_max_calls=2, probe_lease=3.0
+        failure_threshold=3,
+        failure_rate=0.6,
+        minimum_calls=4,
+        open_timeout=2.0,
+        half_open_max_calls=2,
+        probe_lease=3.0,
     )
-    errors = [None, None, ValueError("down"), asyncio.CancelledError(), HttpError(429), HttpError(429, retry_after="3")]
+    errors = [
+        None,
+        None,
+        ValueError("down"),
+        asyncio.CancelledError(),
+        HttpError(429),
+        HttpError(429, retry_after="3"),
+    ]
     under_way: list[hf.Permit] = []
     terms = ("successes", "failures", "throttled", "ignored", "late", "lost", "rejected", "in_flight")
     seen: dict[str, int] = dict.fromkeys(terms, 0)

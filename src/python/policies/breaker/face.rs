@@ -217,9 +217,11 @@ fn member(py: Python<'_>, state: State) -> PyResult<Py<PyAny>> {
         Some(members) => members,
         None => MEMBERS.get_or_try_init(py, || {
             let class = py.import("holdfast._breaker")?.getattr("BreakerState")?;
-            let [a, b, c, d, e, f, g] =
-                State::ALL.map(|state| class.call1((state.as_str(),)).map(Bound::unbind));
-            Ok::<_, PyErr>([a?, b?, c?, d?, e?, f?, g?])
+            let mut members = State::ALL.map(|_| py.None());
+            for (member, state) in members.iter_mut().zip(State::ALL) {
+                *member = class.call1((state.as_str(),))?.unbind();
+            }
+            Ok::<_, PyErr>(members)
         })?,
     };
     Ok(members[state as usize].clone_ref(py))
