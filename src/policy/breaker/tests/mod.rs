@@ -6,8 +6,6 @@ mod probes;
 mod rates;
 mod stress;
 
-#![expect(clippy::unchecked_time_subtraction, reason = "constants, the smaller from the larger")]
-
 use std::time::Duration;
 
 use super::*;
