@@ -10,9 +10,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from colours import in_loop
 
 import holdfast as hf
+from colours import in_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -202,7 +202,7 @@ async def test_b8_both_in_one_turn_of_the_loop(first: str) -> None:
     loop.call_later(0.01 if first == "theirs" else 0.03, task.cancel)
     import time
 
-    time.sleep(0.05)
+    time.sleep(0.05)  # noqa: ASYNC251 to keep it is the point
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelled()
@@ -407,7 +407,8 @@ async def test_asyncio_takes_it_wherever_it_takes_a_coroutine() -> None:
     async with asyncio.TaskGroup() as group:
         task = group.create_task(add(5, 5), name="ten")
     assert task.result() == 10
-    assert asyncio.iscoroutine(unused := add(1, 2))
+    unused = add(1, 2)
+    assert asyncio.iscoroutine(unused)
     assert inspect.isawaitable(unused)
     unused.close()
 
@@ -479,7 +480,7 @@ def test_a_call_that_nobody_awaits_does_not_disturb_an_error_on_its_way() -> Non
         try:
             forget()
         except KeyError as error:
-            assert "GuardedCoroutine" in str(error)
+            assert "GuardedCoroutine" in str(error)  # noqa: PT017 pytest.raises would keep the frame
         gc.collect()
 
 
