@@ -27,6 +27,7 @@ from holdfast._exceptions import (
     Truncated,
 )
 from holdfast._history import Tried, history
+from holdfast._llm import llm_defaults
 from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, __version__
 from holdfast._node import Heartbeat, HttpProbe, Node
 from holdfast._policies import BreakerState, CircuitBreaker, CountWindow, Pipeline, breakers, resilient
@@ -78,6 +79,7 @@ __all__ = [
     "exponential",
     "history",
     "linear",
+    "llm_defaults",
     "resilient",
     "subscribe",
 ]

@@ -91,7 +91,8 @@ impl Pipeline {
 #[pymethods]
 impl Pipeline {
     #[new]
-    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name))]
+    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name, like=None))]
+    #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         retry: Option<Bound<'_, Retry>>,
         breaker: Option<Bound<'_, CircuitBreaker>>,
@@ -99,11 +100,13 @@ impl Pipeline {
         classify: Bound<'_, PyAny>,
         answers: Answers,
         name: &str,
+        // Another form of this pipeline, whose events are its own.
+        like: Option<Bound<'_, Self>>,
     ) -> PyResult<Self> {
         let py = classify.py();
         let kept = (retry.as_ref().map(|r| r.clone().unbind()), timeout.as_ref().map(|t| t.clone().unbind()));
         let parts = Parts {
-            source: Source::new(name),
+            source: like.map_or_else(|| Source::new(name), |like| like.get().wiring.plan.source.clone()),
             retry,
             timeout,
             classify,

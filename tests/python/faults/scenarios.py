@@ -344,6 +344,43 @@ def _cut_reset(wire: Wire, request: Request) -> None:
     wire.reset()
 
 
+@_scenario("cut-role", stream=True)
+def _cut_role(wire: Wire, request: Request) -> None:
+    wire.begin_stream()
+    wire.events(shapes.opening(request.dialect))
+    wire.hang_up()
+
+
+@_scenario("no-marker", stream=True, silent=True)
+def _no_marker(wire: Wire, request: Request) -> None:
+    """All that was to be said, and a good end of the connection, but no end marker."""
+    wire.begin_stream()
+    wire.events([*shapes.opening(request.dialect), *shapes.content(request.dialect)])
+    wire.end_stream()
+
+
+@_scenario("cut-tool-after-text", stream=True, silent=True)
+def _cut_tool_after_text(wire: Wire, request: Request) -> None:
+    kind = request.dialect
+    wire.begin_stream()
+    wire.events([*shapes.opening(kind), *shapes.content(kind), *shapes.tool_content(kind)[:-1]])
+    wire.end_stream()
+
+
+@_scenario("agent")
+def _agent(wire: Wire, request: Request) -> None:
+    """Asks for the tool, and when its result is there says that it is done."""
+    messages = request.body["messages"]
+    (healthy if any(m["role"] == "tool" for m in messages) else _healthy_tool)(wire, request)
+
+
+@_scenario("agent-cut", silent=True)
+def _agent_cut(wire: Wire, request: Request) -> None:
+    """The same, but what it asks for is cut off inside the arguments."""
+    messages = request.body["messages"]
+    (healthy if any(m["role"] == "tool" for m in messages) else _cut_tool)(wire, request)
+
+
 @_scenario("cut-tool", stream=True, silent=True)
 def _cut_tool(wire: Wire, request: Request) -> None:
     wire.begin_stream()
