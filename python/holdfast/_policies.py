@@ -57,11 +57,18 @@ class BreakerState(StrEnum):
     SHADOW = "shadow"
 
 
+_MOST_CALLS: Final = 65_536
+"""What the native ring of outcomes can hold."""
+
+
 class CountWindow:
     """A window over the last ``calls`` outcomes, for ``CircuitBreaker(window=…)``.
 
     Args:
-        calls: How many outcomes it remembers, 1 to 1024.
+        calls: How many outcomes it remembers, 1 to 65 536.
+
+    Raises:
+        ConfigurationError: ``calls`` is not such a number.
     """
 
     __slots__ = ("calls",)
@@ -69,6 +76,8 @@ class CountWindow:
     calls: int
 
     def __init__(self, calls: int) -> None:
+        if not isinstance(calls, int) or isinstance(calls, bool) or not 1 <= calls <= _MOST_CALLS:
+            raise refuse("calls", f"be a whole number from 1 to {_MOST_CALLS}", calls)
         object.__setattr__(self, "calls", calls)
 
     def __setattr__(self, name: str, value: object) -> None:
