@@ -11,7 +11,7 @@ are Python values that are also decorators::
 Everything public is listed below.
 """
 
-from holdfast._classify import Verdict, classify
+from holdfast._classify import Rule, Verdict, classify
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
     BudgetExhausted,
@@ -27,25 +27,14 @@ from holdfast._exceptions import (
     Truncated,
 )
 from holdfast._history import Tried, history
-from holdfast._native import Backoff, BreakerMetrics, __version__
-from holdfast._policies import (
-    DEFAULT,
-    BreakerState,
-    CircuitBreaker,
-    CountWindow,
-    Pipeline,
-    Retry,
-    RetryBudget,
-    Timeout,
-    breakers,
-    constant,
-    decorrelated,
-    exponential,
-    linear,
-    resilient,
-)
+from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, __version__
+from holdfast._node import Heartbeat, HttpProbe, Node
+from holdfast._policies import BreakerState, CircuitBreaker, CountWindow, Pipeline, breakers, resilient
+from holdfast._pool import FailoverManager
+from holdfast._retry import Backoff, Retry, RetryBudget, constant, decorrelated, exponential, linear
 from holdfast._scope import current_attempt, deadline
-from holdfast._pool import FailoverManager, Heartbeat, HttpProbe, ManagerMetrics, Node, NodeView
+from holdfast._timeout import Timeout
+from holdfast._values import DEFAULT
 
 __all__ = [
     "DEFAULT",
@@ -73,6 +62,7 @@ __all__ = [
     "Rejected",
     "Retry",
     "RetryBudget",
+    "Rule",
     "StreamInterrupted",
     "Timeout",
     "Tried",

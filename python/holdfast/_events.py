@@ -1,26 +1,28 @@
 """Events on their way to listeners.
 
-The core returns events, the runtime queues them, and one Python thread, started when the first is posted or the
-first listener comes, hands them out: in order, one at a time, outside every lock and every call. A listener that
-raises is reported on the logger ``holdfast`` and changes nothing.
+The core returns events, the runtime queues them, and one Python thread, started when the first is posted or
+the first listener comes, hands them out: in order, one at a time, outside every lock and every call. A
+listener that raises is reported on the logger ``holdfast`` and changes nothing.
 """
 
 from __future__ import annotations
 
 import os
 from _thread import RLock
-from typing import TYPE_CHECKING, Any
 
 from holdfast import _native
 from holdfast._exceptions import refuse
+from holdfast._values import Immutable
 
+TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
     import threading
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterable
     from datetime import datetime
+    from typing import Any, TypeAlias
 
-    Listener = Callable[["Event"], object]
+    Listener: TypeAlias = Callable[["Event"], object]
 
 _GOOD_NEWS = frozenset(
     ("circuit_closed", "circuit_half_opened", "failover_completed", "recovery_started", "recovery_completed",
@@ -28,7 +30,7 @@ _GOOD_NEWS = frozenset(
 )  # fmt: skip
 
 
-class Event:
+class Event(Immutable):
     """Something that happened; frozen.
 
     Attributes:
@@ -49,11 +51,12 @@ class Event:
     fields: dict[str, Any]
 
     def __init__(self, kind: str, source: str, at: datetime, seq: int, fields: dict[str, Any]) -> None:
-        for name, value in zip(self.__slots__, (kind, source, at, seq, fields), strict=True):
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"Event is frozen: cannot set {name!r}")
+        put = object.__setattr__
+        put(self, "kind", kind)
+        put(self, "source", source)
+        put(self, "at", at)
+        put(self, "seq", seq)
+        put(self, "fields", fields)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -69,7 +72,9 @@ class Event:
         return f"Event({self.kind}, source={self.source!r}{fields})"
 
     def __str__(self) -> str:
-        fields = ", ".join(f"{name} {_shown(value)}" for name, value in self.fields.items() if value is not None)
+        fields = ", ".join(
+            f"{name} {_shown(value)}" for name, value in self.fields.items() if value is not None
+        )
         text = f"{self.source}: {self.kind.replace('_', ' ')}"
         return f"{text} ({fields})" if fields else text
 
@@ -151,7 +156,10 @@ def _tell_interest() -> None:
 
 
 def ensure_thread() -> None:
-    """Starts the thread that delivers, unless it runs. Called by the native side when the first event is posted."""
+    """Starts the thread that delivers, unless it runs.
+
+    The native side calls it when the first event is posted.
+    """
     global _thread
     import atexit
     import threading

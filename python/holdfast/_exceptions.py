@@ -52,6 +52,9 @@ class HoldfastError(Exception):
 
     __slots__ = ()
 
+    args: tuple[Any, ...]
+    __cause__: BaseException | None
+
     def _sentence(self) -> str:
         """What `str()` says when no message was given."""
         return "Holdfast could not go on."
@@ -162,7 +165,7 @@ class NoNodeReady(Rejected):
 
 
 class RateLimited(Rejected):
-    """Our own rate limit has no room before the deadline. (A provider's 429 is not this.)"""
+    """Our own rate limit has no room before the deadline; a provider's 429 is not this."""
 
     __slots__ = ()
 
@@ -234,6 +237,7 @@ class StreamInterrupted(HoldfastError):
 
     received: Any
     cause: BaseException | None
+    __cause__: BaseException | None
 
     def __init__(
         self,

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
 
 _ATTRIBUTE = "__holdfast_history__"
 
 
-class Tried(NamedTuple):
-    """One failed attempt."""
+class Tried(tuple[int, str | None, str, float]):
+    """One failed attempt: ``(number, node, kind, took)``.
 
-    number: int
-    """Counted from 1 over the whole call."""
-    node: str | None
-    """The node that was asked, in a pool."""
-    kind: str
-    """What kind of failure it was: "timeout", "server", "connect", …"""
-    took: float
-    """Seconds."""
+    Written out rather than a `NamedTuple`, because `typing` would load `re` and more at import.
+    """
+
+    __slots__ = ()
+    __match_args__ = ("number", "node", "kind", "took")
+
+    def __new__(cls, number: int, node: str | None, kind: str, took: float) -> Self:
+        return super().__new__(cls, (number, node, kind, took))
+
+    @property
+    def number(self) -> int:
+        """Counted from 1 over the whole call."""
+        return self[0]
+
+    @property
+    def node(self) -> str | None:
+        """The node that was asked, in a pool."""
+        return self[1]
+
+    @property
+    def kind(self) -> str:
+        """What kind of failure it was, such as "timeout", "server" or "connect"."""
+        return self[2]
+
+    @property
+    def took(self) -> float:
+        """Seconds."""
+        return self[3]
+
+    def __getnewargs__(self) -> tuple[int, str | None, str, float]:
+        return (self.number, self.node, self.kind, self.took)
+
+    def __repr__(self) -> str:
+        return f"Tried(number={self.number}, node={self.node!r}, kind={self.kind!r}, took={self.took})"
 
 
 def history(exc: BaseException) -> tuple[Tried, ...]:

@@ -8,41 +8,30 @@ from __future__ import annotations
 
 import weakref
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from holdfast import _classify, _native, _wrap
 from holdfast._exceptions import Truncated, refuse
+from holdfast._retry import Retry
+from holdfast._timeout import Timeout
+from holdfast._values import State, Value, label
+from holdfast._wrap import Guarding
 
+TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, AsyncIterator
-    from datetime import timedelta
-    from typing import Literal, ParamSpec
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
+    from typing import Any, ParamSpec, Self, TypeAlias, TypeVar
 
+    from holdfast._classify import Verdict
+    from holdfast._classify.custom import UserRule
     from holdfast._events import Event
     from holdfast._exceptions import StreamInterrupted
+    from holdfast._values import Seconds
 
     P = ParamSpec("P")
-    Seconds = float | int | timedelta
-    Classifier = Callable[[BaseException], Any] | tuple[Any, ...] | list[Any]
-    Key = Callable[[tuple[Any, ...], dict[str, Any]], str]
-    Resume = Callable[[StreamInterrupted], tuple[tuple[Any, ...], dict[str, Any]] | None]
-
-T = TypeVar("T")
-
-
-class _Default:
-    """The type of ``DEFAULT``: "what the policy itself would choose", where ``None`` means "off"."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "DEFAULT"
-
-    def __reduce__(self) -> str:
-        return "DEFAULT"
-
-
-DEFAULT: Final = _Default()
+    T = TypeVar("T")
+    Classifier: TypeAlias = UserRule | Iterable[UserRule]
+    Key: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], str]
+    Resume: TypeAlias = Callable[[StreamInterrupted], tuple[tuple[Any, ...], dict[str, Any]] | None]
 
 
 class BreakerState(StrEnum):
@@ -57,12 +46,12 @@ class BreakerState(StrEnum):
     SHADOW = "shadow"
 
 
-_MOST_CALLS: Final = 65_536
+_MOST_CALLS = 65_536
 """What the native ring of outcomes can hold."""
 
 
-class CountWindow:
-    """A window over the last ``calls`` outcomes, for ``CircuitBreaker(window=…)``.
+class CountWindow(Value):
+    """A window over the last ``calls`` outcomes, for ``CircuitBreaker(window=…)``. A value.
 
     Args:
         calls: How many outcomes it remembers, 1 to 65 536.
@@ -78,96 +67,18 @@ class CountWindow:
     def __init__(self, calls: int) -> None:
         if not isinstance(calls, int) or isinstance(calls, bool) or not 1 <= calls <= _MOST_CALLS:
             raise refuse("calls", f"be a whole number from 1 to {_MOST_CALLS}", calls)
-        object.__setattr__(self, "calls", calls)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"CountWindow is frozen: cannot set {name!r}")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, CountWindow) and other.calls == self.calls
-
-    def __hash__(self) -> int:
-        return hash((CountWindow, self.calls))
-
-    def __reduce__(self) -> tuple[type[CountWindow], tuple[int]]:
-        return CountWindow, (self.calls,)
+        self._set(calls=calls)
 
     def __repr__(self) -> str:
         return f"CountWindow({self.calls})"
 
 
-def exponential(
-    first: Seconds = 0.5, *, factor: float = 2.0, cap: Seconds = 8.0, jitter: Literal["full", "equal", "none"] = "full"
-) -> _native.Backoff:
-    """Waits ``first``, ``first · factor``, ``first · factor²`` … seconds, at most ``cap``, jittered after the cap.
-
-    The defaults wait at most 8 s, as the clients' own retries do; full jitter (uniform in ``[0, wait)``) spreads
-    clients that failed together (M. Brooker, "Exponential Backoff and Jitter", 2015).
-
-    Raises:
-        ConfigurationError: A negative or non-finite number, a factor below 1, a cap below ``first``.
-    """
-    return _native.Backoff.exponential(first, factor, cap, jitter)
-
-
-def linear(
-    first: Seconds = 0.5,
-    step: Seconds = 0.5,
-    *,
-    cap: Seconds = 8.0,
-    jitter: Literal["full", "equal", "none"] = "full",
-) -> _native.Backoff:
-    """Waits ``first``, ``first + step``, ``first + 2 · step`` … seconds, at most ``cap``, jittered after the cap."""
-    return _native.Backoff.linear(first, step, cap, jitter)
-
-
-def constant(seconds: Seconds) -> _native.Backoff:
-    """Always waits ``seconds``; 0 is legal."""
-    return _native.Backoff.constant(seconds)
-
-
-def decorrelated(first: Seconds = 0.5, *, cap: Seconds = 8.0) -> _native.Backoff:
-    """Waits a time uniform in ``[first, 3 · previous wait]``, at most ``cap`` (Brooker 2015)."""
-    return _native.Backoff.decorrelated(first, cap)
-
-
-class _Guarding:
-    """The decorator form that every policy and every pipeline has."""
-
-    __slots__ = ()
-
-    def _as_pipeline(self) -> Pipeline:
-        raise TypeError(f"{type(self).__name__} does not say which pipeline it is")
-
-    def __call__(self, target: T) -> T:
-        """The guarded form of ``target``, of the same colour.
-
-        Args:
-            target: A function, method, coroutine function, generator or async generator function, or a
-                LangChain Runnable.
-
-        Raises:
-            ConfigurationError: ``target`` is none of these.
-        """
-        return _wrap.guard(self._as_pipeline(), target)
-
-    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Makes one guarded call of the plain function ``fn``."""
-        guarded: Callable[P, T] = _wrap.as_colour(self._as_pipeline(), fn, "function")
-        return guarded(*args, **kwargs)
-
-    def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        """Makes one guarded call of the coroutine function ``fn``; await the result."""
-        guarded: Callable[P, Awaitable[T]] = _wrap.as_colour(self._as_pipeline(), fn, "coroutine")
-        return guarded(*args, **kwargs)
-
-
-class CircuitBreaker(_Guarding, _native.CircuitBreaker):
+class CircuitBreaker(Guarding, State, _native.CircuitBreaker):
     """Stops calling what keeps failing, and finds out gently when it works again.
 
-    Closed, it counts; when a rule trips it opens and rejects with :class:`CircuitOpen`; after ``open_timeout`` it
-    lets at most ``half_open_max_calls`` probes through at a time; ``success_threshold`` good ones close it, one bad
-    one reopens it. (M. Nygard, "Release It!", 2007.)
+    Closed, it counts; when a rule trips it opens and rejects with :class:`CircuitOpen`; after
+    ``open_timeout`` it lets at most ``half_open_max_calls`` probes through at a time; ``success_threshold``
+    good ones close it, one bad one reopens it. (M. Nygard, "Release It!", 2007.)
 
     Args:
         name: A label for events, metrics and messages; equal names do not share state.
@@ -212,12 +123,10 @@ class CircuitBreaker(_Guarding, _native.CircuitBreaker):
         probe_lease: Seconds | None = None,
         classify: Classifier | None = None,
         key: Key | None = None,
-    ) -> CircuitBreaker:
-        label = _label(name, "breaker")
-        by_count = isinstance(window, CountWindow)
+    ) -> Self:
         self = super().__new__(
             cls,
-            label,
+            label(name, "breaker"),
             failure_threshold=failure_threshold,
             success_threshold=success_threshold,
             open_timeout=open_timeout,
@@ -226,7 +135,7 @@ class CircuitBreaker(_Guarding, _native.CircuitBreaker):
             slow_call_rate=slow_call_rate,
             slow_call=slow_call,
             minimum_calls=minimum_calls,
-            window=None if by_count else window,
+            window=None if isinstance(window, CountWindow) else window,
             window_calls=window.calls if isinstance(window, CountWindow) else None,
             open_timeout_factor=open_timeout_factor,
             open_timeout_max=open_timeout_max,
@@ -239,12 +148,8 @@ class CircuitBreaker(_Guarding, _native.CircuitBreaker):
             _named.add(self)
         return self
 
-    def _as_pipeline(self) -> Pipeline:
-        try:
-            return self._pipe
-        except AttributeError:
-            self._pipe: Pipeline = Pipeline(breaker=self, name=self.name)
-            return self._pipe
+    def _alone(self) -> Pipeline:
+        return Pipeline(breaker=self, name=self.name)
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Calls ``listener`` with this breaker's events from now on; returns the unsubscribe function."""
@@ -255,9 +160,6 @@ class CircuitBreaker(_Guarding, _native.CircuitBreaker):
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self.state}>"
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        raise TypeError("a CircuitBreaker is its state and cannot be copied or pickled; make a new one, or share this")
-
 
 _named: weakref.WeakSet[CircuitBreaker] = weakref.WeakSet()
 
@@ -267,131 +169,7 @@ def breakers() -> dict[str, CircuitBreaker]:
     return {breaker.name: breaker for breaker in _named}
 
 
-class RetryBudget(_native.RetryBudget):
-    """A budget of retries that calls share: a storm of retries ends when it is empty.
-
-    Args:
-        tokens: The most it holds, and what it starts with. 20: a quiet client may retry at once.
-        per_success: What a first-try success adds. 0.1: retries are at most 10 % of a healthy load.
-
-    Raises:
-        ConfigurationError: A number is negative or not finite.
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, tokens: float = 20.0, per_success: float = 0.1) -> RetryBudget:
-        return super().__new__(cls, tokens, per_success)
-
-    def __repr__(self) -> str:
-        return f"<RetryBudget {self.available:g} left>"
-
-
-class Retry(_Guarding, _native.Retry):
-    """Tries again, within a number of attempts, a budget and the deadline.
-
-    Args:
-        attempts: Attempts per call over all nodes, the first included. 3.
-        backoff: The wait before the same target is asked again: ``exponential()``, ``linear()``, ``constant()``,
-            ``decorrelated()``, a number of seconds, or a callable from the retry's number (1, 2, …) to seconds.
-        budget: A :class:`RetryBudget` to share; ``DEFAULT``: one of its own; ``None``: unlimited.
-        retry_on: A type, a tuple of types, or ``exc -> bool``: only these are retried.
-        retry_if_result: ``value -> bool``: a value to be tried again; the last one is returned when attempts run out.
-        max_elapsed: No attempt starts later than this many seconds after the call began.
-        respect_retry_after: Wait at least as long as the callee asked.
-        retry_after_cap: The longest such wait inside a call, in seconds; a longer one ends the call. 60.
-        nested: Retry even what an inner guarded call has given up on.
-
-    Raises:
-        ConfigurationError: A field is out of range or of the wrong type.
-    """
-
-    __slots__ = ("_pipe",)
-
-    def __new__(
-        cls,
-        attempts: int = 3,
-        *,
-        backoff: _native.Backoff | Seconds | Callable[[int], float] | None = None,
-        budget: RetryBudget | _Default | None = DEFAULT,
-        retry_on: type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool] | None = None,
-        retry_if_result: Callable[[Any], bool] | None = None,
-        max_elapsed: Seconds | None = None,
-        respect_retry_after: bool = True,
-        retry_after_cap: Seconds = 60.0,
-        nested: bool = False,
-    ) -> Retry:
-        if isinstance(budget, _Default):
-            budget = RetryBudget()
-        if budget is not None and not isinstance(budget, _native.RetryBudget):
-            raise refuse("budget", "be a RetryBudget, DEFAULT or None", budget)
-        return super().__new__(
-            cls,
-            attempts,
-            backoff=exponential() if backoff is None else backoff,
-            budget=budget,
-            retry_on=retry_on,
-            retry_if_result=retry_if_result,
-            max_elapsed=max_elapsed,
-            respect_retry_after=respect_retry_after,
-            retry_after_cap=retry_after_cap,
-            nested=nested,
-        )
-
-    def _as_pipeline(self) -> Pipeline:
-        try:
-            return self._pipe
-        except AttributeError:
-            self._pipe: Pipeline = Pipeline(retry=self)
-            return self._pipe
-
-    def __repr__(self) -> str:
-        return f"Retry({self.attempts})"
-
-
-class Timeout(_Guarding, _native.Timeout):
-    """The clocks of a call.
-
-    An async call that outlives one is cancelled and raises :class:`CallTimeout`. A plain sync function is never
-    interrupted: it is bounded between attempts, and a value that comes late is returned or refused by ``late``.
-
-    Args:
-        total: Seconds for the whole call, waits between attempts included.
-        attempt: Seconds for one attempt.
-        first_item: Seconds until a stream's first item.
-        idle: Seconds between two items of a stream.
-        late: What becomes of a value that comes after the deadline: ``"return"`` it, or ``"raise"``.
-
-    Raises:
-        ConfigurationError: A limit is not a positive, finite number of seconds.
-    """
-
-    __slots__ = ("_pipe",)
-
-    def __new__(
-        cls,
-        total: Seconds | None = None,
-        *,
-        attempt: Seconds | None = None,
-        first_item: Seconds | None = None,
-        idle: Seconds | None = None,
-        late: Literal["return", "raise"] = "return",
-    ) -> Timeout:
-        return super().__new__(cls, total, attempt=attempt, first_item=first_item, idle=idle, late=late)
-
-    def _as_pipeline(self) -> Pipeline:
-        try:
-            return self._pipe
-        except AttributeError:
-            self._pipe: Pipeline = Pipeline(timeout=self)
-            return self._pipe
-
-    def __repr__(self) -> str:
-        limits = {name: getattr(self, name) for name in ("total", "attempt", "first_item", "idle")}
-        return f"Timeout({', '.join(f'{k}={v:g}' for k, v in limits.items() if v is not None)})"
-
-
-class Pipeline(_Guarding, _native.Pipeline):
+class Pipeline(Guarding, State, _native.Pipeline):
     """Several policies as one guard; ``None`` means that a policy is off.
 
     The order is fixed, outer to inner: total deadline, attempts, breaker, attempt timeout, the call.
@@ -400,12 +178,14 @@ class Pipeline(_Guarding, _native.Pipeline):
         retry: A :class:`Retry`, or its number of attempts.
         breaker: A :class:`CircuitBreaker`, or its failure threshold.
         timeout: A :class:`Timeout`, or its total in seconds.
-        classify: ``exc -> Verdict`` (or ``"ok"``, ``"fail"``, ``"throttled"``, ``"ignore"``; ``None`` for the rules
-            that would have applied anyway).
-        validate: ``answer -> object``: raises, or returns ``False``, if a complete answer must not be believed; it then
-            counts as a failure (:class:`Truncated`). Not asked about a plain generator's items.
-        resume: ``StreamInterrupted -> (args, kwargs) | None``: how to go on after a stream broke that had been handed
-            out in part: the arguments of the next attempt, whose items follow. ``None``: the error is raised.
+        classify: ``exc -> Verdict`` (or ``"ok"``, ``"fail"``, ``"throttled"``, ``"ignore"``; ``None`` for the
+            rules that would have applied anyway).
+        validate: ``answer -> object``: raises, or returns ``False``, if a complete answer must not be
+            believed; it then counts as a failure (:class:`Truncated`). Not asked about a plain generator's
+            items.
+        resume: ``StreamInterrupted -> (args, kwargs) | None``: how to go on after a stream broke that had
+            been handed out in part: the arguments of the next attempt, whose items follow. ``None``: the
+            error is raised.
         name: A label for its events.
 
     Raises:
@@ -425,7 +205,7 @@ class Pipeline(_Guarding, _native.Pipeline):
         resume: Resume | None = None,
         name: str | None = None,
         _governor: Callable[[], Any] | None = None,
-    ) -> Pipeline:
+    ) -> Self:
         retry = as_retry(retry)
         validate, resume = checked_answers(validate, resume)
         breaker = as_breaker(breaker)
@@ -436,24 +216,28 @@ class Pipeline(_Guarding, _native.Pipeline):
             timeout=as_timeout(timeout),
             classify=compose(classify, breaker.classify if breaker is not None else None, retry),
             answers=(validate, _governor, resume),
-            name=_label(name, "pipeline"),
+            name=label(name, "pipeline"),
         )
 
     def _as_pipeline(self) -> Pipeline:
         return self
 
-    def stream(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    def stream(
+        self, fn: Callable[P, Iterable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Generator[T, Any, Any]:
         """Iterates over what ``fn`` returns, guarded: until the first item a failure is tried again."""
-        guarded: Callable[..., Iterator[Any]] = _wrap.as_colour(self, fn, "generator")
+        guarded: Callable[P, Generator[T, Any, Any]] = _wrap.as_colour(self, fn, "generator")
         return guarded(*args, **kwargs)
 
-    def astream(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        """Iterates asynchronously over what ``fn`` returns, guarded likewise."""
-        guarded: Callable[..., AsyncIterator[Any]] = _wrap.as_colour(self, fn, "async_generator")
+    def astream(
+        self, fn: Callable[P, AsyncIterable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, Any]:
+        """Iterates asynchronously over what ``fn`` returns, guarded likewise; not awaitable."""
+        guarded: Callable[P, AsyncGenerator[T, Any]] = _wrap.as_colour(self, fn, "async_generator")
         return guarded(*args, **kwargs)
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Calls ``listener`` with this pipeline's own events from now on; returns the unsubscribe function."""
+        """Calls ``listener`` with this pipeline's own events from now on; returns how to unsubscribe."""
         from holdfast import _events
 
         return _events.subscribe(listener, source_id=self.source_id)
@@ -509,7 +293,7 @@ def as_retry(value: Retry | int | None) -> Retry | None:
     if value is None or isinstance(value, Retry):
         return value
     if isinstance(value, (int, float)):
-        return Retry(value)  # type: ignore[arg-type]  # a float or bool is refused by name there
+        return Retry(value)  # a float or bool is refused by name there
     raise refuse("retry", "be a Retry, a number of attempts, or None", value)
 
 
@@ -518,7 +302,7 @@ def as_breaker(value: CircuitBreaker | int | None) -> CircuitBreaker | None:
     if value is None or isinstance(value, CircuitBreaker):
         return value
     if isinstance(value, (int, float)):
-        return CircuitBreaker(failure_threshold=value)  # type: ignore[arg-type]  # refused by name there
+        return CircuitBreaker(failure_threshold=value)  # likewise
     raise refuse("breaker", "be a CircuitBreaker, a failure threshold, or None", value)
 
 
@@ -529,9 +313,11 @@ def as_timeout(value: Timeout | Seconds | None) -> Timeout | None:
     return Timeout(value)
 
 
-def compose(user: Classifier | None, breaker: Any, retry: Retry | None) -> Callable[[BaseException], Any]:
-    """One classifier out of the user's, the breaker's and the retry's narrowing, over the rules for plain calls."""
-    rules: Callable[[BaseException], Any] = _classify.judge_plain
+def compose(
+    user: Classifier | None, breaker: Classifier | None, retry: Retry | None
+) -> Callable[[BaseException], Verdict]:
+    """One classifier: the user's, the breaker's and the retry's narrowing over the rules for plain calls."""
+    rules: Callable[[BaseException], Verdict] = _classify.judge_plain
     if breaker is not None:
         rules = _classify.make_classifier(breaker, rules)
     if user is not None:
@@ -539,16 +325,3 @@ def compose(user: Classifier | None, breaker: Any, retry: Retry | None) -> Calla
     if retry is not None and retry.retry_on is not None:
         rules = _classify.narrow(rules, retry.retry_on)
     return rules
-
-
-_unnamed = 0
-
-
-def _label(name: str | None, what: str) -> str:
-    global _unnamed
-    if name is None:
-        _unnamed += 1
-        return f"{what}-{_unnamed}"
-    if not isinstance(name, str) or not name:
-        raise refuse("name", "be a non-empty string or None", name)
-    return name

@@ -3,208 +3,46 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast import _native, _wrap
 from holdfast._exceptions import refuse
-from holdfast._policies import DEFAULT, CircuitBreaker, _Default, _label, as_breaker, as_retry, as_timeout, checked_answers, compose
+from holdfast._node import Heartbeat, HttpProbe, Node
+from holdfast._policies import CircuitBreaker, as_breaker, as_retry, as_timeout, checked_answers, compose
+from holdfast._values import DEFAULT, Default, State, label
 
+TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-    from typing import Literal, Self
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Generator,
+        Iterable,
+        Mapping,
+    )
+    from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
     from holdfast._events import Event
-    from holdfast._policies import Classifier, Resume, Retry, Seconds, Timeout
+    from holdfast._policies import Classifier, Resume
+    from holdfast._retry import Retry
+    from holdfast._timeout import Timeout
+    from holdfast._values import Seconds
 
-ManagerMetrics = _native.ManagerMetrics
-NodeView = _native.NodeView
-
-T = TypeVar("T")
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 _COLOURS = ("function", "coroutine", "generator", "async_generator")
 _RUNNABLE = ("invoke", "ainvoke", "stream", "astream")
-_CLIENTS = ("openai", "anthropic")
 
 
-class _Frozen:
-    """A value: its fields are set once, and it equals what has the same fields."""
-
-    __slots__: tuple[str, ...] = ()
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__} is frozen: cannot set {name!r}")
-
-    def _set(self, **fields: object) -> None:
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
-
-    def __setstate__(self, state: tuple[None, dict[str, object]]) -> None:
-        # Copies and unpickled ones are made without `__init__`, and get their slots here.
-        self._set(**state[1])
-
-    def _fields(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other._fields() == self._fields()
-
-    def __hash__(self) -> int:
-        return hash((type(self), *map(id, self._fields())))
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
-        return f"{type(self).__name__}({shown})"
-
-
-class Node(_Frozen):
-    """One of the places a call may go.
-
-    Args:
-        name: Its name, unique in its manager.
-        target: A callable of any colour, a LangChain Runnable, or a client (usable through ``@manager`` only).
-        address: Its origin for native probes, such as ``"http://127.0.0.1:8000"``. ``None``: the client's own.
-        weight: Its share relative to the other nodes of its tier: finite, above 0.
-        tier: Lower tiers are asked first, a higher one only while no lower node is ready.
-        heartbeat: ``False``: the manager's heartbeat does not ask this node.
-        domains: What it shares with other nodes, such as ``("key:prod-1", "region:eu")``.
-
-    Raises:
-        ConfigurationError: A field is not what it must be.
-    """
-
-    __slots__ = ("name", "target", "address", "weight", "tier", "heartbeat", "domains")
-
-    name: str
-    target: Any
-    address: str | None
-    weight: float
-    tier: int
-    heartbeat: bool | None
-    domains: tuple[str, ...]
-
-    def __init__(
-        self,
-        name: str,
-        target: Any,
-        *,
-        address: str | None = None,
-        weight: float = 1.0,
-        tier: int = 0,
-        heartbeat: bool | None = None,
-        domains: Iterable[str] = (),
-    ) -> None:
-        if not isinstance(name, str) or not name:
-            raise refuse("name", "be a non-empty string", name)
-        if not (callable(target) or _is_runnable(target) or _is_client(target)):
-            raise refuse("target", "be callable, a LangChain Runnable or a client", target)
-        if address is not None and not isinstance(address, str):
-            raise refuse("address", "be an origin such as 'http://127.0.0.1:8000', or None", address)
-        if isinstance(domains, str):
-            raise refuse("domains", "be several strings, such as ('key:prod-1',)", domains)
-        self._set(
-            name=name,
-            target=target,
-            address=address,
-            weight=weight,
-            tier=tier,
-            heartbeat=heartbeat,
-            domains=tuple(domains),
-        )
-
-    def __repr__(self) -> str:
-        # The target's own repr may hold a key.
-        return f"Node({self.name!r}, <{type(self.target).__name__}>, weight={self.weight}, tier={self.tier})"
-
-
-class HttpProbe(_Frozen):
-    """Asks a node over HTTP, natively: it keeps its beat while Python is busy.
-
-    Args:
-        path_or_url: A path, joined to the node's ``address`` (else its client's base URL), or a whole URL.
-        method: The request's method.
-        headers: Headers to send.
-        expect: The statuses that mean "alive". 200 to 399.
-    """
-
-    __slots__ = ("path_or_url", "method", "headers", "expect")
-
-    path_or_url: str
-    method: str
-    headers: Mapping[str, str] | None
-    expect: range
-
-    def __init__(
-        self,
-        path_or_url: str,
-        *,
-        method: str = "GET",
-        headers: Mapping[str, str] | None = None,
-        expect: range = range(200, 400),
-    ) -> None:
-        if not isinstance(path_or_url, str) or not path_or_url:
-            raise refuse("path_or_url", "be a path such as '/health', or a URL", path_or_url)
-        if not isinstance(expect, range) or expect.step != 1 or len(expect) == 0:
-            raise refuse("expect", "be a range of statuses such as range(200, 400)", expect)
-        self._set(path_or_url=path_or_url, method=method, headers=headers, expect=expect)
-
-    def __repr__(self) -> str:
-        # Headers may hold a key.
-        return f"HttpProbe({self.path_or_url!r}, method={self.method!r}, expect={self.expect!r})"
-
-
-class Heartbeat(_Frozen):
-    """How the nodes of a manager are asked for signs of life.
-
-    Args:
-        interval: Seconds from one probe of a node to the next. 10.
-        failure_threshold: Misses in a row that mark a node failed. 3: one lost packet does not.
-        recovery_threshold: Answers in a row that bring it back. 2: one lucky answer does not.
-        timeout: Seconds an answer may take. 5.
-        jitter: The share of the interval, 0 to 1, by which each probe is moved at random. 0.1.
-        probe: What is asked: an :class:`HttpProbe`.
-
-    Raises:
-        ConfigurationError: A field is out of range or of the wrong type.
-    """
-
-    __slots__ = ("interval", "failure_threshold", "recovery_threshold", "timeout", "jitter", "probe")
-
-    interval: Seconds
-    failure_threshold: int
-    recovery_threshold: int
-    timeout: Seconds
-    jitter: float
-    probe: HttpProbe
-
-    def __init__(
-        self,
-        interval: Seconds = 10.0,
-        *,
-        failure_threshold: int = 3,
-        recovery_threshold: int = 2,
-        timeout: Seconds = 5.0,
-        jitter: float = 0.1,
-        probe: HttpProbe,
-    ) -> None:
-        if not isinstance(probe, HttpProbe):
-            raise refuse("probe", "be an HttpProbe", probe)
-        _native.check_heartbeat(interval, failure_threshold, recovery_threshold, timeout, jitter)
-        self._set(
-            interval=interval,
-            failure_threshold=failure_threshold,
-            recovery_threshold=recovery_threshold,
-            timeout=timeout,
-            jitter=jitter,
-            probe=probe,
-        )
-
-
-class FailoverManager(_native.FailoverManager):
+class FailoverManager(State, _native.FailoverManager):
     """Sends each call to a node that is ready, and to another when that one fails.
 
-    Picks go by tier (lowest first), then in turn over the ready nodes; a node that failed the call is asked again
-    only when every other is exhausted. Each node has a breaker of its own, copied from the template and named
-    ``<name>/<node>``. Calls work without ``start()``: the heartbeat begins with the first of them.
+    Picks go by tier (lowest first), then in turn over the ready nodes; a node that failed the call is asked
+    again only when every other is exhausted. Each node has a breaker of its own, copied from the template and
+    named ``<name>/<node>``. Calls work without ``start()``: the heartbeat begins with the first of them.
 
     Args:
         nodes: The :class:`Node` values; at least one, with different names.
@@ -212,20 +50,26 @@ class FailoverManager(_native.FailoverManager):
         balancer: ``"round_robin"``.
         heartbeat: A :class:`Heartbeat`, or ``None``: failures are then found by traffic alone.
         breaker: The template of the nodes' breakers; ``None`` for none.
-        retry: A :class:`Retry` (its attempts are counted over all nodes), or ``None``: each ready node is tried once.
+        retry: A :class:`Retry` (its attempts are counted over all nodes), or ``None``: each ready node is
+            tried once.
         timeout: A :class:`Timeout`, or the total in seconds.
         validate: As in :class:`Pipeline`.
         classify: ``exc -> Verdict``.
         resume: As in :class:`Pipeline`.
-        exhausted: What to do when no node is ready: ``"wait"`` for the earliest within the deadline (without a
-            deadline refuse at once), ``"fail_fast"``, or ``"try_anyway"``.
-        threads: Let ``acall`` run sync targets in a thread, and ``call`` run async ones in a loop of their own.
+        exhausted: What to do when no node is ready: ``"wait"`` for the earliest within the deadline (without
+            a deadline refuse at once), ``"fail_fast"``, or ``"try_anyway"``.
+        cooldown_cap: The longest a node or what it shares is kept waiting, in seconds, whatever it asked for: after
+            it one call asks again. 600.
+        threads: Let ``acall`` run sync targets in a thread, and ``call`` run async ones in a loop of their
+            own.
 
     Raises:
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ("_by_name", "_threads")
+    __slots__ = ("_threads",)
+
+    _threads: bool
 
     def __new__(
         cls,
@@ -234,23 +78,24 @@ class FailoverManager(_native.FailoverManager):
         name: str | None = None,
         balancer: Literal["round_robin"] = "round_robin",
         heartbeat: Heartbeat | None = None,
-        breaker: CircuitBreaker | int | _Default | None = DEFAULT,
+        breaker: CircuitBreaker | int | Default | None = DEFAULT,
         retry: Retry | int | None = None,
         timeout: Timeout | Seconds | None = None,
         validate: Callable[[Any], object] | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
+        cooldown_cap: Seconds = 600.0,
         threads: bool = False,
         _governor: Callable[[], Any] | None = None,
     ) -> Self:
-        label = _label(name, "failover")
+        name = label(name, "failover")
         listed = _checked(nodes)
         if balancer != "round_robin":
             raise refuse("balancer", "be 'round_robin'", balancer)
         if heartbeat is not None and not isinstance(heartbeat, Heartbeat):
             raise refuse("heartbeat", "be a Heartbeat or None", heartbeat)
-        template = CircuitBreaker(label) if isinstance(breaker, _Default) else as_breaker(breaker)
+        template = CircuitBreaker(name) if isinstance(breaker, Default) else as_breaker(breaker)
         retry = as_retry(retry)
         validate, resume = checked_answers(validate, resume)
         beat = None
@@ -264,7 +109,7 @@ class FailoverManager(_native.FailoverManager):
             )
         self = super().__new__(
             cls,
-            name=label,
+            name=name,
             nodes=[_native_node(node, heartbeat, threads) for node in listed],
             heartbeat=beat,
             breaker=template,
@@ -273,8 +118,9 @@ class FailoverManager(_native.FailoverManager):
             classify=compose(classify, template.classify if template is not None else None, retry),
             answers=(validate, _governor, resume),
             exhausted=exhausted,
+            cooldown_cap=cooldown_cap,
         )
-        self._threads = threads
+        object.__setattr__(self, "_threads", threads)
         return self
 
     # ---- calls ----
@@ -288,52 +134,63 @@ class FailoverManager(_native.FailoverManager):
         """
         return self._guard(None, "function")(*args, **kwargs)
 
-    def acall(self, *args: Any, **kwargs: Any) -> Awaitable[Any]:
-        """Awaits the target of a ready node (a Runnable's ``ainvoke``)."""
-        made: Awaitable[Any] = self._guard(None, "coroutine")(*args, **kwargs)
+    def acall(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """Awaits the target of a ready node (a Runnable's ``ainvoke``), and raises as ``call`` does."""
+        made: Coroutine[Any, Any, Any] = self._guard(None, "coroutine")(*args, **kwargs)
         return made
 
-    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """Iterates over what the target of a ready node yields; until the first item it may move to another."""
-        made: Iterator[Any] = self._guard(None, "generator")(*args, **kwargs)
+    def stream(self, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        """Iterates over what a ready node's target yields; until the first item it may move to another."""
+        made: Generator[Any, Any, Any] = self._guard(None, "generator")(*args, **kwargs)
         return made
 
-    def astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+    def astream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         """Iterates asynchronously likewise. Not awaitable: use it in ``async for``."""
-        made: AsyncIterator[Any] = self._guard(None, "async_generator")(*args, **kwargs)
+        made: AsyncGenerator[Any, Any] = self._guard(None, "async_generator")(*args, **kwargs)
         return made
 
-    def __call__(self, function: T) -> T:
-        """As a decorator: ``function`` is called with the picked :class:`Node` before its own arguments."""
-        if not callable(function):
-            raise refuse("target", "be callable: it is given the Node first", function)
-        guarded: Any = _wrap.dress(self._guard(function, _wrap.colour_of(function)), function)
-        return guarded  # type: ignore[no-any-return]  # the guard has the colour of what it guards
+    def __call__(self, function: Callable[Concatenate[Node, P], T]) -> Callable[P, T]:
+        """As a decorator: ``function`` is called with the picked :class:`Node` before its own arguments.
 
-    def run(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        Raises:
+            ConfigurationError: ``function`` is not callable.
+        """
+        if not callable(function):
+            raise _wrap.bad_target("be callable: it is given the Node first", function)
+        guarded: Any = _wrap.dress(self._guard(function, _wrap.colour_of(function)), function)
+        made: Callable[P, T] = guarded  # the guard has the colour of what it guards
+        return made
+
+    def run(self, function: Callable[Concatenate[Node, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls ``function(node, *args, **kwargs)`` on a ready node, once."""
         made: T = self._guard(function, "function")(*args, **kwargs)
         return made
 
-    def arun(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> Awaitable[T]:
+    def arun(
+        self, function: Callable[Concatenate[Node, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
         """Awaits ``function(node, *args, **kwargs)`` on a ready node."""
-        made: Awaitable[T] = self._guard(function, "coroutine")(*args, **kwargs)
+        made: Coroutine[Any, Any, T] = self._guard(function, "coroutine")(*args, **kwargs)
         return made
 
-    def run_stream(self, function: Callable[..., Iterable[T]], /, *args: Any, **kwargs: Any) -> Iterator[T]:
+    def run_stream(
+        self, function: Callable[Concatenate[Node, P], Iterable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Generator[T, Any, Any]:
         """Iterates over ``function(node, *args, **kwargs)`` on a ready node."""
-        made: Iterator[T] = self._guard(function, "generator")(*args, **kwargs)
+        made: Generator[T, Any, Any] = self._guard(function, "generator")(*args, **kwargs)
         return made
 
-    def run_astream(self, function: Callable[..., AsyncIterator[T]], /, *args: Any, **kwargs: Any) -> AsyncIterator[T]:
+    def run_astream(
+        self, function: Callable[Concatenate[Node, P], AsyncIterable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[T, Any]:
         """Iterates asynchronously over ``function(node, *args, **kwargs)`` on a ready node."""
-        made: AsyncIterator[T] = self._guard(function, "async_generator")(*args, **kwargs)
+        made: AsyncGenerator[T, Any] = self._guard(function, "async_generator")(*args, **kwargs)
         return made
 
     # ---- nodes ----
 
     @property
-    def nodes(self) -> Mapping[str, NodeView]:
+    def nodes(self) -> Mapping[str, _native.NodeView]:
         """What is thought of each node at this moment, by name."""
         return MappingProxyType({view.name: view for view in self._views()})
 
@@ -375,9 +232,6 @@ class FailoverManager(_native.FailoverManager):
     def __repr__(self) -> str:
         return f"<FailoverManager {self.name!r} of {len(self._views())} node(s)>"
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        raise TypeError("a FailoverManager is its state and cannot be copied or pickled; share this one")
-
 
 def _checked(nodes: Iterable[Node]) -> list[Node]:
     try:
@@ -400,7 +254,7 @@ def _native_node(node: Node, heartbeat: Heartbeat | HttpProbe | None, threads: b
     if asked is not None:
         headers = list((asked.headers or {}).items())
         how = (_url(node, asked), asked.method, headers, asked.expect.start, asked.expect.stop, asked)
-    return node, node.name, node.weight, node.tier, _callables(node.target, threads), how
+    return node, node.name, node.weight, node.tier, _callables(node.target, threads), how, list(node.domains)
 
 
 def _url(node: Node, probe: HttpProbe) -> str:
@@ -411,7 +265,9 @@ def _url(node: Node, probe: HttpProbe) -> str:
     base = node.address or _base_url(node.target)
     if base is None:
         raise refuse(
-            "address", f"be given for node {node.name!r}, whose probe is the path {probe.path_or_url!r}", node.address
+            "address",
+            f"be given for node {node.name!r}, whose probe is the path {probe.path_or_url!r}",
+            node.address,
         )
     return urljoin(base, "/" + probe.path_or_url.lstrip("/"))
 
@@ -427,7 +283,7 @@ def _base_url(target: Any) -> str | None:
 
 def _callables(target: Any, threads: bool) -> list[Any]:
     """``target`` as a callable of each colour that it has, in the order of ``_COLOURS``."""
-    if _is_runnable(target):
+    if _wrap.is_runnable(target):
         return [getattr(target, method) for method in _RUNNABLE]
     found: dict[str, Any] = {}
     if callable(target):
@@ -466,11 +322,3 @@ def _in_own_loop(function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
             return pool.submit(context.run, asyncio.run, main()).result()
 
     return run
-
-
-def _is_runnable(target: Any) -> bool:
-    return _wrap.is_runnable(target)
-
-
-def _is_client(target: Any) -> bool:
-    return any(cls.__module__.partition(".")[0] in _CLIENTS for cls in type(target).__mro__)

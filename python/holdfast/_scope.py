@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 from holdfast import _native
 
+TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
@@ -27,13 +27,16 @@ def current_attempt() -> _native.Scope | None:
 
 @contextmanager
 def deadline(seconds: float | timedelta) -> Iterator[_native.Scope]:
-    """Gives everything guarded inside the block one deadline::
+    """Gives everything guarded inside the block one deadline.
+
+    ::
 
         with hf.deadline(5.0):
             answer = ask(question)
 
-    Guarded calls inside stop waiting and trying by then, however their own timeouts are set; an outer deadline that
-    is nearer wins. Unguarded code is not interrupted. It works in sync and async functions alike.
+    Guarded calls inside stop waiting and trying by then, however their own timeouts are set; an outer
+    deadline that is nearer wins. Unguarded code is not interrupted. It works in sync and async functions
+    alike.
 
     Args:
         seconds: How long from now; positive and finite.

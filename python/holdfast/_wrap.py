@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 from holdfast import _native
-from holdfast._exceptions import refuse
+from holdfast._exceptions import ConfigurationError
+from holdfast._values import Immutable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Literal
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
-    Colour = Literal["function", "coroutine", "generator", "async_generator"]
+    from holdfast._policies import Pipeline
+
+    Colour: TypeAlias = Literal["function", "coroutine", "generator", "async_generator"]
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 _DOOR = {"function": "call", "coroutine": "acall", "generator": "stream", "async_generator": "astream"}
 _ARTICLE = {
@@ -21,6 +26,58 @@ _ARTICLE = {
     "async_generator": "an async generator function",
 }
 _RULE = "be a function, a method, an async function, a generator function or a LangChain Runnable"
+
+
+class Guarding(Immutable):
+    """The decorator form that every policy and every pipeline has."""
+
+    __slots__ = ()
+
+    _pipe: Pipeline
+
+    def _alone(self) -> Pipeline:
+        """The pipeline of this policy and nothing else."""
+        raise TypeError(f"{type(self).__name__} does not say which pipeline it is")
+
+    def _as_pipeline(self) -> Pipeline:
+        try:
+            return self._pipe
+        except AttributeError:
+            # Two threads may each make one: both hold the same policy, and either will do.
+            object.__setattr__(self, "_pipe", self._alone())
+            return self._pipe
+
+    def __call__(self, target: T) -> T:
+        """The guarded form of ``target``, of the same colour.
+
+        Args:
+            target: A function, method, coroutine function, generator or async generator function, or a
+                LangChain Runnable.
+
+        Raises:
+            ConfigurationError: ``target`` is none of these.
+        """
+        guarded: T = guard(self._as_pipeline(), target)
+        return guarded
+
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Makes one guarded call of the plain function ``fn``.
+
+        Raises:
+            ConfigurationError: ``fn`` is not callable, or is a coroutine function.
+            Rejected: The call was not made.
+            CallTimeout: A clock ran out.
+            Exception: Whatever the last attempt raised.
+        """
+        guarded: Callable[P, T] = as_colour(self._as_pipeline(), fn, "function")
+        return guarded(*args, **kwargs)
+
+    def acall(
+        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
+        """Makes one guarded call of the coroutine function ``fn`` when awaited; raises as ``call`` does."""
+        guarded: Callable[P, Coroutine[Any, Any, T]] = as_colour(self._as_pipeline(), fn, "coroutine")
+        return guarded(*args, **kwargs)
 
 
 def guard(pipeline: Any, target: Any) -> Any:
@@ -32,18 +89,18 @@ def guard(pipeline: Any, target: Any) -> Any:
 
         return wrap_runnable(pipeline, target)
     if not callable(target):
-        raise refuse("target", _RULE, target)
+        raise bad_target(_RULE, target)
     return dress(pipeline._guard(target, colour_of(target)), target)
 
 
 def as_colour(pipeline: Any, target: Callable[..., Any], colour: Colour) -> Any:
     """A guard for one use; ``target`` must be callable, and of the colour that is asked for."""
     if not callable(target):
-        raise refuse("target", _RULE, target)
+        raise bad_target(_RULE, target)
     found = colour_of(target)
     # What a plain function gives may be awaitable or iterable; that shows when it is called.
     if found not in (colour, "function"):
-        raise refuse("target", f"be used by {_DOOR[found]}, because it is {_ARTICLE[found]}", target)
+        raise bad_target(f"be used by {_DOOR[found]}, because it is {_ARTICLE[found]}", target)
     return pipeline._guard(target, colour)
 
 
@@ -78,7 +135,7 @@ def colour_of(target: Callable[..., Any]) -> Colour:
 
     if isinstance(target, _native.Guard):
         return target.colour
-    for candidate in (target, getattr(type(target), "__call__", None)):  # noqa: B004  # the method, not a test
+    for candidate in (target, getattr(type(target), "__call__", None)):  # noqa: B004 the method, not a test
         if candidate is None:
             continue
         if inspect.isasyncgenfunction(candidate):
@@ -92,7 +149,13 @@ def colour_of(target: Callable[..., Any]) -> Colour:
     return "function"
 
 
-def is_runnable(target: Any) -> bool:
+def bad_target(rule: str, target: object) -> ConfigurationError:
+    """The error for a target: it tells the type, because the target's own repr may hold a key or a prompt."""
+    told = f"target must {rule}, got {'' if target is None else 'a value of type '}{type(target).__name__}"
+    return ConfigurationError(told, field="target", rule=rule, value=target)
+
+
+def is_runnable(target: object) -> bool:
     """Is it a LangChain Runnable? Without LangChain in the process nothing is."""
     base = sys.modules.get("langchain_core.runnables.base")
     return base is not None and isinstance(target, base.Runnable)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from holdfast import _events, _native
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import timedelta
-    from typing import Self
+    from typing import Any, Self
 
     from holdfast._events import Event
 
@@ -17,13 +16,15 @@ __all__ = ["ManualClock", "record_events", "scripted"]
 
 
 class ManualClock:
-    """Time that stands still until it is advanced, for the whole process and every guard in it::
+    """Time that stands still until it is advanced, for the whole process and every guard in it.
+
+    ::
 
         with ManualClock() as clock:
             clock.advance(30.0)
 
-    ``advance`` wakes everybody whose time comes on the way, in order, each at its own moment, and lets them finish
-    what they woke for before time goes on. The wall clock of events moves with it.
+    ``advance`` wakes everybody whose time comes on the way, in order, each at its own moment, and lets them
+    finish what they woke for before time goes on. The wall clock of events moves with it.
     """
 
     def __enter__(self) -> Self:
@@ -65,7 +66,7 @@ async def _quiet(asyncio: Any) -> None:
         await asyncio.sleep(0)
 
 
-class scripted:  # noqa: N801  # used like a function
+class scripted:  # noqa: N801 used like a function
     """A callable that follows a script: an exception in it is raised, anything else is returned.
 
     After the script's end the last entry repeats. ``calls`` counts how often it was called::
@@ -77,9 +78,10 @@ class scripted:  # noqa: N801  # used like a function
         if not script:
             raise ValueError("scripted() needs at least one entry")
         self._script = script
-        self.calls = 0
+        self.calls: int = 0
 
-    def __call__(self, *args: object, **kwargs: object) -> Any:
+    def __call__(self, *_args: object, **_kwargs: object) -> Any:
+        """Follows the script: raises or returns its next entry."""
         entry = self._script[min(self.calls, len(self._script) - 1)]
         self.calls += 1
         if isinstance(entry, BaseException) or (isinstance(entry, type) and issubclass(entry, BaseException)):
@@ -87,8 +89,10 @@ class scripted:  # noqa: N801  # used like a function
         return entry
 
 
-class record_events:  # noqa: N801  # used like a function
-    """Records events while the block runs; at its end, and at each look, everything posted has arrived::
+class record_events:  # noqa: N801 used like a function
+    """Records events while the block runs; at its end, and at each look, everything posted has arrived.
+
+    ::
 
         with record_events() as events:
             ...

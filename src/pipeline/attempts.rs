@@ -43,13 +43,11 @@ impl Execution {
             return self.give_up(at);
         }
         self.retries += 1;
-        match retry.backoff.wait(self.retries, self.waited, at.dice) {
-            Some(wait) => self.sleep(wait.max(wish), at),
-            None => {
-                self.wish = wish;
-                Step::AskBackoff { retry: self.retries }
-            }
-        }
+        let Some(wait) = retry.backoff.wait(self.retries, self.waited, at.dice) else {
+            self.wish = wish;
+            return Step::AskBackoff { retry: self.retries };
+        };
+        self.sleep(wait.max(wish), at)
     }
 
     /// Sleeps before a node is asked again, unless the deadline or the budget forbids it (A3, A5).

@@ -314,10 +314,12 @@ impl Execution {
     }
 
     fn with_permit(&mut self, act: impl FnOnce(&Breaker, &mut Permit)) {
-        match self.flight.as_mut().map(|flight| &mut flight.seat) {
-            Some(Held::Permit(breaker, permit)) => act(breaker, permit),
-            Some(Held::Seat(_, Seat { permit: Some((breaker, permit)), .. })) => act(breaker, permit),
-            _ => {}
+        let held = self.flight.as_mut().map(|flight| &mut flight.seat);
+        if let Some(
+            Held::Permit(breaker, permit) | Held::Seat(_, Seat { permit: Some((breaker, permit)), .. }),
+        ) = held
+        {
+            act(breaker, permit);
         }
     }
 

@@ -149,14 +149,14 @@ impl Roster {
     /// Is a node outside `exclude` ready, as far as one can see without asking it?
     #[must_use]
     pub fn is_ready_outside(&self, exclude: &[NodeId], now: Time) -> bool {
-        self.pool.ready_count(&mut |id| !exclude.contains(&id) && self.admissible(id, now)) > 0
+        self.pool.ready_count(&mut |id| !exclude.contains(&id) && self.admissible(id, now), now) > 0
     }
 
     /// Is it known at `now` that no node may be asked at `then`?
     #[must_use]
     pub fn is_shut(&self, then: Time, now: Time) -> bool {
         let may_be_asked = &mut |id| self.breaker(id).is_none_or(|breaker| !breaker.is_shut(then));
-        self.pool.ready_count(may_be_asked) == 0
+        self.pool.ready_count(may_be_asked, then) == 0
             && self.earliest(now).is_none_or(|earliest| earliest > then)
     }
 
@@ -188,7 +188,7 @@ impl Roster {
     #[must_use]
     pub fn earliest(&self, now: Time) -> Option<Time> {
         let wait = |id| self.breaker(id).and_then(|breaker| breaker.retry_after(now));
-        self.pool.earliest(&mut |id| wait(id).map(|wait| now.after(wait)))
+        self.pool.earliest(&mut |id| wait(id).map(|wait| now.after(wait)), now)
     }
 
     fn why(&self, view: &NodeView, now: Time) -> String {
@@ -208,6 +208,14 @@ impl Roster {
         let mut reasons = Vec::new();
         if !spoken.is_empty() {
             reasons.push(format!("{} by {}", view.state.as_str(), spoken.join(" and ")));
+        }
+        if let Some(cooling) = &view.cooling {
+            let wait = cooling.until.since(now).as_secs_f64();
+            reasons.push(format!(
+                "{} cools down for {wait:.3} s ({})",
+                cooling.domain,
+                cooling.kind.as_str()
+            ));
         }
         if let Some(breaker) = breaker.filter(|breaker| !breaker.would_admit(now)) {
             let wait = breaker.retry_after(now);

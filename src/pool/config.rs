@@ -16,12 +16,14 @@ pub struct NodeConfig {
     pub tier: u32,
     /// Does the heartbeat ask it? False for a node that only sends beats of its own. Default true.
     pub heartbeat: bool,
+    /// What it shares with other nodes, such as "key:prod-1" or "host:10.0.0.7": see the cool-downs.
+    pub domains: Vec<Arc<str>>,
 }
 
 impl NodeConfig {
     /// A node called `name`, with the defaults.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), weight: 1.0, tier: 0, heartbeat: true }
+        Self { name: name.into(), weight: 1.0, tier: 0, heartbeat: true, domains: Vec::new() }
     }
 
     /// Checks every rule above except uniqueness, which is the pool's to check.

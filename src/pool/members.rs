@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{HeartbeatConfig, NodeConfig};
+use super::cooldown::Cooldowns;
 use super::detector::{Detector, Threshold};
 use super::failover::Tiers;
 use super::heartbeat::Schedule;
 use super::node::{Change, Node};
 use super::view::Evidence;
-use crate::base::{ConfigError, Dice, Event, EventKind, NodeId, Outbox, Source, Time, Verdict};
+use crate::base::{Blame, ConfigError, Dice, Event, EventKind, NodeId, Outbox, Source, Time, Verdict};
 
 #[derive(Debug)]
 pub(super) struct Members {
@@ -19,6 +20,7 @@ pub(super) struct Members {
     pub(super) tiers: Tiers,
     /// None: the pool has no heartbeat.
     pub(super) schedule: Option<Schedule>,
+    pub(super) cooldowns: Cooldowns,
     /// Outages whose traffic has no new home yet.
     pub(super) stranded: usize,
     pub(super) totals: Totals,
@@ -40,6 +42,7 @@ impl Members {
             nodes: Vec::new(),
             tiers: Tiers::default(),
             schedule: heartbeat.map(Schedule::new),
+            cooldowns: Cooldowns::default(),
             stranded: 0,
             totals: Totals::default(),
             next_id: 0,
@@ -71,8 +74,10 @@ impl Members {
         self.get(id).map_or_else(|| "".into(), |n| n.config.name.clone())
     }
 
-    pub(super) fn join(&mut self, config: NodeConfig) -> Result<NodeId, ConfigError> {
+    pub(super) fn join(&mut self, mut config: NodeConfig) -> Result<NodeId, ConfigError> {
         config.validate()?;
+        // A node is a domain of its own, the first of its list.
+        config.domains.insert(0, format!("node:{}", config.name).into());
         if self.id_of(&config.name).is_some() {
             let rule = "differ from the names of the pool's other nodes";
             return Err(ConfigError::new("name", rule, format!("{:?}", config.name)));
@@ -107,30 +112,75 @@ impl Members {
     // ---- calls ----
 
     /// Whose turn it is, of those that may be asked as far as the pool knows.
-    pub(super) fn propose(&mut self, refused: &[&[NodeId]], dice: &mut dyn Dice) -> Option<NodeId> {
-        let Self { nodes, tiers, .. } = self;
+    pub(super) fn propose(
+        &mut self,
+        refused: &[&[NodeId]],
+        now: Time,
+        dice: &mut dyn Dice,
+    ) -> Option<NodeId> {
+        let Self { nodes, tiers, cooldowns, .. } = self;
         let mut eligible = |id: NodeId| {
             let node = nodes.binary_search_by_key(&id, |n| n.id).ok().map(|at| &nodes[at]);
-            node.is_some_and(Node::pickable) && !refused.iter().any(|ids| ids.contains(&id))
+            node.is_some_and(|n| n.pickable() && cooldowns.admits(&n.config.domains, now))
+                && !refused.iter().any(|ids| ids.contains(&id))
         };
         tiers.pick(&mut eligible, dice)
     }
 
     /// Counts a call to `id`, unless the node has been closed to traffic meanwhile.
-    pub(super) fn enter(&mut self, id: NodeId) -> bool {
-        match self.get_mut(id) {
-            Some(node) if node.pickable() => {
-                node.enter();
-                true
-            }
-            _ => false,
+    pub(super) fn enter(&mut self, id: NodeId, now: Time) -> bool {
+        let Ok(at) = self.nodes.binary_search_by_key(&id, |n| n.id) else { return false };
+        let node = &mut self.nodes[at];
+        if !node.pickable() || !self.cooldowns.admits(&node.config.domains, now) {
+            return false;
         }
+        node.enter();
+        self.cooldowns.enter(id, &node.config.domains, now);
+        true
     }
 
-    pub(super) fn finish(&mut self, id: NodeId, verdict: &Verdict, elapsed: Duration, out: &mut Outbox) {
+    pub(super) fn finish(
+        &mut self,
+        id: NodeId,
+        verdict: &Verdict,
+        elapsed: Duration,
+        now: Time,
+        out: &mut Outbox,
+    ) {
+        self.cool(id, verdict, now);
         if self.get_mut(id).is_some_and(|node| node.leave(verdict, elapsed)) {
             self.tell_drained(id, out);
         }
+    }
+
+    /// Lets cool what the verdict blames, if that is more than the endpoint.
+    ///
+    /// Who asked for a pause gets it. Any other cool-down is our own guess, and a guess does not take the
+    /// last node that can be asked.
+    fn cool(&mut self, id: NodeId, verdict: &Verdict, now: Time) {
+        let Ok(at) = self.nodes.binary_search_by_key(&id, |n| n.id) else { return };
+        let domains = &self.nodes[at].config.domains;
+        match verdict {
+            Verdict::Ok => self.cooldowns.forget(domains),
+            Verdict::Ignore => self.cooldowns.release(id, domains),
+            Verdict::Fail(failure) | Verdict::Throttled(failure) => {
+                self.cooldowns.release(id, domains);
+                let asked_for = failure.delay.is_some() || failure.blame == Blame::Rate;
+                if asked_for || self.has_other(at, now) {
+                    self.cooldowns.note(failure, &domains[0], domains, now);
+                }
+            }
+        }
+    }
+
+    /// Can a node be asked that shares nothing with the node at `at`?
+    fn has_other(&self, at: usize, now: Time) -> bool {
+        let domains = &self.nodes[at].config.domains;
+        self.nodes.iter().any(|other| {
+            other.pickable()
+                && self.cooldowns.admits(&other.config.domains, now)
+                && !other.config.domains.iter().any(|domain| domains.contains(domain))
+        })
     }
 
     pub(super) fn tell_drained(&self, id: NodeId, out: &mut Outbox) {

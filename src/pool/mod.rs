@@ -19,6 +19,7 @@
 mod anyway;
 mod balancer;
 mod config;
+mod cooldown;
 mod detector;
 mod failover;
 mod heartbeat;
@@ -31,7 +32,7 @@ mod view;
 pub use balancer::{Balancer, RoundRobin};
 pub use config::{HeartbeatConfig, NodeConfig};
 pub use detector::{Detector, Opinion, Threshold};
-pub use view::{Evidence, NodeState, NodeView};
+pub use view::{Cooling, Evidence, NodeState, NodeView};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,14 +111,14 @@ impl Pool {
         &self,
         exclude: &[NodeId],
         admissible: &mut dyn FnMut(NodeId) -> bool,
-        _now: Time,
+        now: Time,
         dice: &mut dyn Dice,
     ) -> Option<NodeId> {
         let mut refused = Vec::new();
         loop {
-            let node = self.members.lock().propose(&[exclude, &refused], dice)?;
+            let node = self.members.lock().propose(&[exclude, &refused], now, dice)?;
             // Asked outside the lock, so the operator may have closed the node meanwhile.
-            if admissible(node) && self.members.lock().enter(node) {
+            if admissible(node) && self.members.lock().enter(node, now) {
                 return Some(node);
             }
             refused.push(node);
@@ -125,8 +126,8 @@ impl Pool {
     }
 
     /// The call to `node` has ended after `elapsed`. A node that has left is forgotten silently.
-    pub fn finish(&self, node: NodeId, verdict: &Verdict, elapsed: Duration, _now: Time, out: &mut Outbox) {
-        self.members.lock().finish(node, verdict, elapsed, out);
+    pub fn finish(&self, node: NodeId, verdict: &Verdict, elapsed: Duration, now: Time, out: &mut Outbox) {
+        self.members.lock().finish(node, verdict, elapsed, now, out);
     }
 
     // ---- evidence ----
@@ -229,10 +230,11 @@ impl Pool {
     // ---- looks ----
 
     /// How many nodes a call could be sent to. `admissible` is asked with no lock held.
-    pub fn ready_count(&self, admissible: &mut dyn FnMut(NodeId) -> bool) -> usize {
+    pub fn ready_count(&self, admissible: &mut dyn FnMut(NodeId) -> bool, now: Time) -> usize {
         let pickable: Vec<NodeId> = {
             let members = self.members.lock();
-            members.nodes.iter().filter(|n| n.pickable()).map(|n| n.id).collect()
+            let cooled = |n: &&node::Node| members.cooldowns.admits(&n.config.domains, now);
+            members.nodes.iter().filter(|n| n.pickable()).filter(cooled).map(|n| n.id).collect()
         };
         pickable.into_iter().filter(|&node| admissible(node)).count()
     }
@@ -241,7 +243,7 @@ impl Pool {
     /// some node may be back, possibly in the past by now. `breaker` tells when a node's
     /// breaker will admit a call, and is asked with no lock held; what the heartbeat may say is known
     /// here; an outside monitor is not foreseeable.
-    pub fn earliest(&self, breaker: &mut dyn FnMut(NodeId) -> Option<Time>) -> Option<Time> {
+    pub fn earliest(&self, breaker: &mut dyn FnMut(NodeId) -> Option<Time>, now: Time) -> Option<Time> {
         let hopeful: Vec<(NodeId, Option<Time>)> = {
             let members = self.members.lock();
             let nodes = members.nodes.iter();
@@ -250,21 +252,25 @@ impl Pool {
                 .filter_map(|n| {
                     let by_heartbeat = n.convicted_by(Evidence::Heartbeat);
                     let beats = if by_heartbeat { Some(members.heartbeat_may_acquit(n.id)?) } else { None };
-                    Some((n.id, beats))
+                    let cool = members.cooldowns.until(&n.config.domains, now).map(|(until, ..)| until);
+                    Some((n.id, beats.max(cool)))
                 })
                 .collect()
         };
-        let times = hopeful.into_iter().filter_map(|(node, heartbeat)| match (heartbeat, breaker(node)) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            (a, b) => a.or(b),
-        });
-        times.min()
+        hopeful.into_iter().filter_map(|(node, known)| known.max(breaker(node))).min()
     }
 
     /// Every node as it is at the moment, in the order they joined.
     #[must_use]
-    pub fn views(&self, _now: Time) -> Vec<NodeView> {
-        self.members.lock().nodes.iter().map(node::Node::view).collect()
+    pub fn views(&self, now: Time) -> Vec<NodeView> {
+        let members = self.members.lock();
+        let Members { nodes, cooldowns, .. } = &*members;
+        nodes.iter().map(|n| n.view(cooldowns.until(&n.config.domains, now))).collect()
+    }
+
+    /// Bounds how long nodes are kept waiting (P12); the default is [`cooldown::DEFAULT_CAP`].
+    pub fn set_cooldown_cap(&self, cap: Duration) {
+        self.members.lock().cooldowns.set_cap(cap);
     }
 
     /// The node of this name.

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use super::config::NodeConfig;
 use super::detector::{Detector, Opinion};
-use super::view::{Evidence, NodeState, NodeView};
-use crate::base::{NodeId, Time, Verdict};
+use super::view::{Cooling, Evidence, NodeState, NodeView};
+use crate::base::{FailureKind, NodeId, Time, Verdict};
 
 /// The share of a new sample in the mean latency: about the last ten calls matter.
 const LATENCY_SHARE: f64 = 0.2;
@@ -261,7 +261,7 @@ impl Node {
         self.last_error.clone()
     }
 
-    pub(super) fn view(&self) -> NodeView {
+    pub(super) fn view(&self, cooling: Option<(Time, FailureKind, &str)>) -> NodeView {
         NodeView {
             id: self.id,
             name: self.config.name.clone(),
@@ -277,6 +277,7 @@ impl Node {
             weight: self.config.weight,
             tier: self.config.tier,
             last_error: self.last_error(),
+            cooling: cooling.map(|(until, kind, domain)| Cooling { until, kind, domain: domain.into() }),
         }
     }
 

@@ -182,9 +182,9 @@ fn only_the_breakers_own_conviction_is_left_to_the_breaker() {
     pool.convict(A, Evidence::Breaker, "x", at(1), out);
     let ask = |yes: bool| pool.pick(&[], &mut |_| yes, at(1), &mut SplitMix::new(1));
     assert_eq!((ask(false), ask(true)), (None, Some(A)));
-    assert_eq!(pool.ready_count(&mut |_| true), 1);
+    assert_eq!(pool.ready_count(&mut |_| true, Time::ZERO), 1);
     pool.convict(A, Evidence::Report, "x", at(1), out);
-    assert_eq!((ask(true), pool.ready_count(&mut |_| true)), (None, 0));
+    assert_eq!((ask(true), pool.ready_count(&mut |_| true, Time::ZERO)), (None, 0));
 }
 
 /// A pick that its breaker refused counts no call, and the next in turn is asked.
@@ -254,10 +254,10 @@ fn the_earliest_return_is_known_where_it_can_be() {
     }
     pool.convict(B, Evidence::Report, "x", at(13), out);
     // Two good beats are missing: the first is due at 11, the second at 12.
-    assert_eq!(pool.earliest(&mut |_| None), Some(at(12)));
-    assert_eq!(pool.earliest(&mut |_| Some(at(30))), Some(at(30)));
+    assert_eq!(pool.earliest(&mut |_| None, Time::ZERO), Some(at(12)));
+    assert_eq!(pool.earliest(&mut |_| Some(at(30)), Time::ZERO), Some(at(30)));
     pool.acquit(B, Evidence::Report, at(14), out);
-    assert_eq!(pool.earliest(&mut |n| (n == B).then_some(at(5))), Some(at(5)));
+    assert_eq!(pool.earliest(&mut |n| (n == B).then_some(at(5)), Time::ZERO), Some(at(5)));
 }
 
 /// The same dice make the same schedule; P6's guard is reached through the pool as well.
@@ -428,6 +428,6 @@ mod laws {
             }
         });
         assert_eq!(pool.metrics().in_flight, 0);
-        assert_eq!(pool.ready_count(&mut |_| true), 2);
+        assert_eq!(pool.ready_count(&mut |_| true, Time::ZERO), 2);
     }
 }

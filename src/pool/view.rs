@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{NodeId, Time};
+use crate::base::{FailureKind, NodeId, Time};
 
 /// What a node is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,17 @@ impl Evidence {
     }
 }
 
+/// Why and until when a node is kept waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cooling {
+    /// Until when.
+    pub until: Time,
+    /// The failure that began it.
+    pub kind: FailureKind,
+    /// What cools: the node itself ("node:a"), or what it shares ("key:prod-1").
+    pub domain: Arc<str>,
+}
+
 /// A node as seen at one moment.
 #[derive(Clone, Debug)]
 pub struct NodeView {
@@ -96,4 +107,6 @@ pub struct NodeView {
     pub tier: u32,
     /// The kind of its last failure, or why its last heartbeat stayed away.
     pub last_error: Option<Arc<str>>,
+    /// Its longest cool-down, if one keeps it from being asked.
+    pub cooling: Option<Cooling>,
 }

@@ -12,7 +12,7 @@ use crate::base::{EventKind, Field, Outbox};
 use crate::runtime::dispatch::{self, Stamped};
 
 /// How long the delivering thread waits at a stretch; it is woken when something comes.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Is there a thread that delivers, or one being started?
 static DELIVERING: AtomicBool = AtomicBool::new(false);

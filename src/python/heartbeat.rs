@@ -9,6 +9,7 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::call::signal;
 use super::convert::{count, given, positive_span, real, span};
 use super::errors;
 use super::{bridge, events};
@@ -145,7 +146,7 @@ pub fn wait_ready(
             }
             let next = now.after(LOOK_EVERY).min(deadline);
             let waited = clock::wait_until(next, LOOK_EVERY, busy, &mut || {
-                raised = Python::attach(|py| py.check_signals()).err();
+                raised = signal();
                 raised.is_some()
             });
             match waited {
@@ -186,5 +187,5 @@ fn until(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Time> {
 }
 
 fn is_ready(roster: &Roster, n: usize, now: Time) -> bool {
-    roster.pool().ready_count(&mut |id| roster.admissible(id, now)) >= n
+    roster.pool().ready_count(&mut |id| roster.admissible(id, now), now) >= n
 }

@@ -4,6 +4,10 @@
 //! layer. All unsafe code of the crate, where there is any, lives in `call/`.
 //!
 //! It deliberately does not hold the public API: `python/holdfast` does, and adds docstrings and types.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands the arguments of functions and methods over by value"
+)]
 
 mod bridge;
 mod call;
@@ -55,6 +59,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<call::AsyncStream>()?;
     module.add_class::<call::StreamStep>()?;
     module.add_class::<call::Scope>()?;
+    module.add_class::<call::Attempts>()?;
+    module.add_class::<call::Block>()?;
+    module.add_class::<call::NextAttempt>()?;
 
     module.add_function(wrap_pyfunction!(call::deadline_scope, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -12,9 +13,10 @@ use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
 use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
+use crate::policy::breaker::{Breaker, BreakerConfig};
 use crate::pool::{Evidence, NodeConfig, Pool};
 use crate::python::call::{Callee, Colour, Guard, NodeTargets, Targets, Wiring, moment};
-use crate::python::convert::{choice, count, real};
+use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
 use crate::runtime::clock;
 
@@ -37,6 +39,12 @@ struct Described<'py> {
     probe: Option<Bound<'py, PyAny>>,
 }
 
+/// A breaker like the user's, whose nodes wait no longer than the manager's cap.
+fn template(breaker: &Breaker, cooldown_cap: Duration) -> Breaker {
+    let config = BreakerConfig { cooldown_cap, ..breaker.config().clone() };
+    Breaker::new(breaker.source().clone(), config)
+}
+
 fn config_error(py: Python<'_>, error: &ConfigError) -> PyErr {
     errors::config(py, error)
 }
@@ -48,31 +56,22 @@ fn describe<'py>(row: &Bound<'py, PyAny>) -> PyResult<Described<'py>> {
     let mut config = NodeConfig::new(name);
     config.weight = real("weight", &row.get_item(2)?)?;
     config.tier = count("tier", &row.get_item(3)?, 0)?;
+    let domains: Vec<String> = row.get_item(6)?.extract()?;
+    config.domains = domains.into_iter().map(Arc::from).collect();
     let mut callables = row.get_item(4)?.cast_into::<PyList>()?.into_iter();
     let mut next = || callables.next().filter(|c| !c.is_none()).map(Bound::unbind);
-    let targets = NodeTargets {
-        node: row.get_item(0)?.unbind(),
-        callables: [next(), next(), next(), next()],
-    };
+    let targets =
+        NodeTargets { node: row.get_item(0)?.unbind(), callables: [next(), next(), next(), next()] };
     let how = row.get_item(5)?;
-    let (asked, probe) = if how.is_none() {
-        (None, None)
-    } else {
-        (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?))
-    };
+    let (asked, probe) =
+        if how.is_none() { (None, None) } else { (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?)) };
     config.heartbeat = asked.is_some();
     config.validate().map_err(|error| config_error(row.py(), &error))?;
     Ok(Described { config, targets, asked, probe })
 }
 
 impl FailoverManager {
-    fn adopt(
-        &self,
-        py: Python<'_>,
-        id: NodeId,
-        targets: NodeTargets,
-        asked: Option<Asked>,
-    ) -> PyResult<()> {
+    fn adopt(&self, py: Python<'_>, id: NodeId, targets: NodeTargets, asked: Option<Asked>) -> PyResult<()> {
         if let Some(asked) = asked {
             self.pulse.probes.set(id, Arc::new(asked.into_probe(py)?));
         }
@@ -89,7 +88,8 @@ impl FailoverManager {
 #[pymethods]
 impl FailoverManager {
     #[new]
-    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted))]
+    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted,
+                        cooldown_cap))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -101,6 +101,7 @@ impl FailoverManager {
         classify: Bound<'_, PyAny>,
         answers: Answers,
         exhausted: &Bound<'_, PyAny>,
+        cooldown_cap: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let py = classify.py();
         let described = nodes.iter().map(describe).collect::<PyResult<Vec<_>>>()?;
@@ -108,7 +109,9 @@ impl FailoverManager {
         let source = Source::new(name);
         let configs = described.iter().map(|node| node.config.clone()).collect();
         let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
-        let template = breaker.map(|b| b.get().breaker().fork(b.get().breaker().source().clone()));
+        let cap = positive_span("cooldown_cap", cooldown_cap)?;
+        pool.set_cooldown_cap(cap);
+        let template = breaker.map(|breaker| template(breaker.get().breaker(), cap));
         let roster = Arc::new(Roster::new(Arc::new(pool), source.clone(), template));
         let pulse = Arc::new(Pulse::new(Arc::clone(&roster)));
         let parts = Parts {
@@ -117,7 +120,12 @@ impl FailoverManager {
             timeout,
             classify,
             target: Target::Roster(Arc::clone(&roster)),
-            exhausted: choice("exhausted", exhausted, "'fail_fast', 'wait', 'try_anyway'", Exhausted::from_name)?,
+            exhausted: choice(
+                "exhausted",
+                exhausted,
+                "'fail_fast', 'wait', 'try_anyway'",
+                Exhausted::from_name,
+            )?,
             key: None,
             answers,
             pulse: Some(Arc::clone(&pulse)),
@@ -151,6 +159,7 @@ impl FailoverManager {
 
     /// A manager has a breaker per node: see `node_breaker`.
     #[getter]
+    #[expect(clippy::unused_self, reason = "a getter of Python's has a self")]
     const fn breaker(&self) -> Option<Py<CircuitBreaker>> {
         None
     }

@@ -30,12 +30,14 @@ impl NodeView {
         let admissible = roster.admissible(view.id, now);
         let others = view.convicted_by.iter().any(|by| *by != pool::Evidence::Breaker);
         let closed = !view.enabled || view.state == pool::NodeState::Draining;
-        let wait = roster.breaker(view.id).and_then(|breaker| breaker.retry_after(now));
+        let open = roster.breaker(view.id).and_then(|breaker| breaker.retry_after(now));
+        let cool = view.cooling.as_ref().map(|cooling| cooling.until.since(now));
+        let wait = open.max(cool);
         Self {
             name: view.name.to_string(),
             state: view.state.as_str(),
             enabled: view.enabled,
-            ready: admissible && !others && !closed,
+            ready: admissible && !others && !closed && view.cooling.is_none(),
             in_flight: view.in_flight,
             latency: view.latency.map(|span| span.as_secs_f64()),
             failures: view.failures,
@@ -52,7 +54,9 @@ impl NodeView {
 impl NodeView {
     fn __repr__(&self) -> String {
         let Self { name, state, ready, in_flight, failures, .. } = self;
-        format!("NodeView({name:?}, state={state:?}, ready={ready}, in_flight={in_flight}, failures={failures})")
+        format!(
+            "NodeView({name:?}, state={state:?}, ready={ready}, in_flight={in_flight}, failures={failures})"
+        )
     }
 }
 
@@ -80,8 +84,7 @@ impl ManagerMetrics {
             rejected: calls.rejected,
             failures: pool.failures,
             recoveries: pool.recoveries,
-            recovery_success_rate: (pool.failures > 0)
-                .then(|| pool.recoveries as f64 / pool.failures as f64),
+            recovery_success_rate: (pool.failures > 0).then(|| pool.recoveries as f64 / pool.failures as f64),
             mean_recovery_time: pool.mean_recovery_time.map(|span| span.as_secs_f64()),
             in_flight: pool.in_flight,
         }

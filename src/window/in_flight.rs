@@ -36,7 +36,8 @@ pub struct InFlight {
 #[derive(Debug)]
 #[repr(C)]
 struct Starts {
-    /// `era:21 | tick:23 | count:20`
+    /// `era:21 | tick:23 | count:20`. Ticks repeat after 2^23 (three weeks, for a limit of three seconds):
+    /// calls stuck for exactly that long would pass for young for one more limit.
     count: AtomicU64,
     latest: AtomicU64,
 }
@@ -69,25 +70,25 @@ impl InFlight {
     pub fn enter(&self, era: Era, start: Time) -> bool {
         let (bucket, tick) = self.at(start);
         bucket.latest.fetch_max(start.as_nanos(), Ordering::Relaxed);
-        let mut word = bucket.count.load(Ordering::Relaxed);
+        let mut word = bucket.count.load(Ordering::Acquire);
         loop {
             let held = Held::unpack(word);
-            let mine = held.era == era && held.tick == tick;
-            if mine && held.count == COUNT_MAX || held.count > 0 && held.era.is_after(era) {
+            let (count, moved) = if held.count == 0 || era.is_after(held.era) {
+                (1, 0)
+            } else if held.era != era || held.tick == tick && held.count == COUNT_MAX {
                 return false;
-            }
-            if held.count > 0 && held.era == era && !mine && is_later(held.tick, tick) {
-                // The clock we were given is a whole ring behind: this call is old already.
+            } else if held.tick == tick {
+                (held.count + 1, 0)
+            } else if bucket.latest.load(Ordering::Relaxed) / self.width > start.as_nanos() / self.width {
+                // Others have come a whole ring later: by their clock this call is old already.
                 return self.shift(era, 1);
-            }
-            let new = Held { era, tick, count: if mine { held.count + 1 } else { 1 } };
-            // Release: who sees the count sees the latest start too.
-            match bucket.count.compare_exchange_weak(word, new.pack(), Ordering::Release, Ordering::Relaxed) {
-                Ok(_) if mine || held.count == 0 || held.era != era => return true,
-                Ok(_) => {
-                    self.shift(era, held.count);
-                    return true;
-                }
+            } else {
+                (1, held.count)
+            };
+            // Who sees the count sees the latest start too.
+            let new = Held { era, tick, count }.pack();
+            match bucket.count.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return moved == 0 || self.shift(era, moved),
                 Err(seen) => word = seen,
             }
         }
@@ -153,10 +154,4 @@ impl Held {
     fn pack(self) -> u64 {
         u64::from(self.era.number()) << (TICK_BITS + COUNT_BITS) | self.tick << COUNT_BITS | self.count
     }
-}
-
-/// Is tick `a` after `b`? Across the wrap the nearer way round counts.
-const fn is_later(a: u64, b: u64) -> bool {
-    let ahead = a.wrapping_sub(b) & TICK_MAX;
-    ahead != 0 && ahead <= TICK_MAX / 2
 }

@@ -21,6 +21,9 @@ pub mod era;
 pub mod in_flight;
 pub mod timed;
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 pub use count::Count;
 pub use era::{Era, Tagged};
 pub use in_flight::InFlight;

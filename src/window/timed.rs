@@ -24,7 +24,8 @@ const COUNT_BITS: u32 = 28;
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 const LAP_MAX: u64 = (1 << (u64::BITS - COUNT_BITS)) - 1;
 /// A counter ahead of its writer by no more than this was rolled by a faster thread; one that seems
-/// further ahead is old, seen across a wrap (of the era: 2^21 laps back).
+/// further ahead is old, seen across a wrap (of the era: 2^21 laps back). Across that wrap, once in two
+/// million eras, a straggler could empty a bucket.
 const RACE: u64 = 1 << 20;
 
 /// The rolling buckets. They cover the current one and the fifteen before it: never more than the window,

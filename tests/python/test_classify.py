@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import pickle
+import re
 import socket
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -60,9 +62,7 @@ def status(
 class Response:
     """Shaped like the responses of httpx and requests: what was read is in `_content`."""
 
-    def __init__(
-        self, status_code: int, headers: dict[str, str], content: bytes | None = None
-    ) -> None:
+    def __init__(self, status_code: int, headers: dict[str, str], content: bytes | None = None) -> None:
         self.status_code = status_code
         self.headers = headers
         if content is not None:
@@ -76,9 +76,7 @@ class Response:
 def boto(code: str, http: int, headers: dict[str, str] | None = None) -> Any:
     """Shaped like botocore's ClientError."""
     meta = {"HTTPStatusCode": http, "HTTPHeaders": headers or {}}
-    return error(
-        "ClientError", response={"Error": {"Code": code, "Message": "…"}, "ResponseMetadata": meta}
-    )
+    return error("ClientError", response={"Error": {"Code": code, "Message": "…"}, "ResponseMetadata": meta})
 
 
 def chain(*links: BaseException) -> Any:
@@ -259,9 +257,7 @@ DELAYS: list[tuple[str, dict[str, str], str, float | None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("headers", "message", "delay"), [d[1:] for d in DELAYS], ids=[d[0] for d in DELAYS]
-)
+@pytest.mark.parametrize(("headers", "message", "delay"), [d[1:] for d in DELAYS], ids=[d[0] for d in DELAYS])
 def test_delay(headers: dict[str, str], message: str, delay: float | None) -> None:
     """Every form of being asked to wait is read, and every nonsense is refused."""
     verdict = hf.classify(status(429, message, headers=headers), now=NOW)
@@ -321,9 +317,7 @@ def test_wall_clock_is_the_default() -> None:
 
 # ── rules 1 to 7 ────────────────────────────────────────────────────────────────────────────────
 
-CONTROL = [
-    error(name) for name in ("GraphBubbleUp", "ParentCommand", "NodeInterrupt", "GraphInterrupt")
-]
+CONTROL = [error(name) for name in ("GraphBubbleUp", "ParentCommand", "NodeInterrupt", "GraphInterrupt")]
 
 
 @pytest.mark.parametrize(
@@ -332,9 +326,7 @@ CONTROL = [
     ids=repr,
 )
 @pytest.mark.parametrize("judge", [hf.classify, judge_plain], ids=["chat", "plain"])
-def test_b7_stops_are_neutral(
-    exc: BaseException, judge: Callable[[BaseException], hf.Verdict]
-) -> None:
+def test_b7_stops_are_neutral(exc: BaseException, judge: Callable[[BaseException], hf.Verdict]) -> None:
     """Cancellation, exit and LangGraph's control flow are neither success nor failure."""
     assert brief(judge(exc)) == ("ignore", "none", False, False, "nobody")
 
@@ -387,15 +379,11 @@ def test_local(exc: BaseException) -> None:
     assert brief(hf.classify(exc)) == ("fail", "local", False, False, "nobody")
 
 
-def google(
-    quota: str, message: str = "You exceeded your current quota, please check your plan"
-) -> Any:
+def google(quota: str, message: str = "You exceeded your current quota, please check your plan") -> Any:
     violations = [{"quotaMetric": "generate_requests", "quotaId": quota}]
     failure = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": violations}
     inner = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": message, "details": [failure]}
-    return error(
-        "ClientError", message, code=429, status="RESOURCE_EXHAUSTED", details={"error": inner}
-    )
+    return error("ClientError", message, code=429, status="RESOURCE_EXHAUSTED", details={"error": inner})
 
 
 QUOTA = [
@@ -483,9 +471,7 @@ def test_context_words_in_another_status_mean_nothing() -> None:
 POLICY = [
     status(400, code="content_filter"),
     status(400, "Output blocked by content filtering policy"),
-    status(
-        400, body={"error": {"code": "x", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}
-    ),
+    status(400, body={"error": {"code": "x", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
     error("ContentFilterFinishReasonError"),
     error("OpenAIRefusalError", "I cannot help with that"),
     status(400, code="invalid_prompt"),
@@ -749,9 +735,7 @@ def test_plain_facts_of_an_instance() -> None:
     assert judge_plain(cls()).retry
     assert not judge_plain(chain(cls(), exc)).retry
     assert not judge_plain(type("OnClass", (Exception,), {"status_code": 400})()).retry
-    assert not judge_plain(
-        type("Slotted", (Exception,), {"status": property(lambda self: 400)})()
-    ).retry
+    assert not judge_plain(type("Slotted", (Exception,), {"status": property(lambda self: 400)})()).retry
     dynamic = type(
         "Dynamic",
         (Exception,),
@@ -903,9 +887,7 @@ def test_verdict_constructors() -> None:
     assert hf.Verdict.throttled(1e9).delay == 86_400.0
 
 
-@pytest.mark.parametrize(
-    "delay", [-1, float("nan"), float("inf"), "5", True, timedelta(seconds=-1)]
-)
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "5", True, timedelta(seconds=-1)])
 def test_verdict_refuses_a_bad_delay(delay: Any) -> None:
     """A delay that is no duration is refused by name."""
     with pytest.raises(hf.ConfigurationError, match="delay must be") as caught:
@@ -926,9 +908,7 @@ def test_verdict_refuses_an_unknown_kind() -> None:
 
 def test_user_rule_comes_first_and_may_pass() -> None:
     """A user's callable decides before any rule, and None leaves the matter to the rules."""
-    judge = make_classifier(
-        lambda exc: "ignore" if isinstance(exc, KeyError) else None, hf.classify
-    )
+    judge = make_classifier(lambda exc: "ignore" if isinstance(exc, KeyError) else None, hf.classify)
     assert judge(KeyError()).outcome == "ignore"
     assert judge(status(503)).kind == "overloaded"
 
@@ -947,9 +927,7 @@ def test_user_rules_as_data() -> None:
     judge = make_classifier(
         [
             hf.Rule("Read*", verdict="throttled"),
-            hf.Rule(
-                status=range(500, 600), message="maintenance", verdict=hf.Verdict.fail("overloaded")
-            ),
+            hf.Rule(status=range(500, 600), message="maintenance", verdict=hf.Verdict.fail("overloaded")),
             (None, 409, "lock_*", None, "ignore"),
             lambda exc: hf.Verdict.fail("quota") if "money" in str(exc) else None,
         ],
@@ -1094,9 +1072,7 @@ class Hostile(Exception):
         raise SystemExit("a property ended the program")
 
     status_code = status = code = response = headers = body = message = details = property(_raise)
-    __class__ = args = __cause__ = __context__ = title = is_retryable = retry_after = errno = (
-        property(_raise)
-    )
+    __class__ = args = __cause__ = __context__ = title = is_retryable = retry_after = errno = property(_raise)
 
     def __str__(self) -> str:
         raise RuntimeError("no text either")
@@ -1280,13 +1256,14 @@ def test_import_is_light() -> None:
         "import holdfast._classify\n"
         f"print([m for m in {heavy!r} if m in set(sys.modules) - before])"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.stdout.strip() == "[]", found.stdout + found.stderr
 
 
 def test_kinds_are_the_cores() -> None:
-    """The kinds here are the kinds of the core, each blamed on someone the core knows."""
-    assert set(BLAME.values()) == {"endpoint", "credential", "model", "rate", "nobody"}
-    assert all(kind == kind.lower() and kind.replace("_", "").isalpha() for kind in BLAME)
+    """The kinds and blames here are those of the core, name by name."""
+    source = (Path(__file__).parents[2] / "src" / "base" / "verdict.rs").read_text("utf-8")
+    kinds = source.partition("FailureKind {")[2].partition("\n}")[0]
+    assert set(re.findall(r'= "(\w+)",', kinds)) == set(BLAME)
+    blames = source.partition("pub enum Blame {")[2].partition("\n}")[0]
+    assert {name.lower() for name in re.findall(r"^ +(\w+),", blames, re.MULTILINE)} == set(BLAME.values())

@@ -189,8 +189,10 @@ def test_cause_is_chained() -> None:
         ),
         (
             hf.StreamInterrupted(received="", cause=ConnectionResetError()),
-            "The stream was interrupted by ConnectionResetError after its first content had been "
-            "handed out.",
+            (
+                "The stream was interrupted by ConnectionResetError after its first content had "
+                "been handed out."
+            ),
         ),
         (hf.Truncated(received=""), "The answer ended too early to be complete."),
         (
@@ -206,10 +208,7 @@ def test_sentence(exc: hf.HoldfastError, sentence: str) -> None:
 
 def test_message_wins() -> None:
     """A message that is given is what `str()` says."""
-    assert (
-        str(hf.CircuitOpen("circuit gpt is open", retry_after=1.0, source="gpt"))
-        == "circuit gpt is open"
-    )
+    assert str(hf.CircuitOpen("circuit gpt is open", retry_after=1.0, source="gpt")) == "circuit gpt is open"
     assert str(hf.CallTimeout("too slow", limit=1.0)) == "too slow"
 
 

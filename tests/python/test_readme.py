@@ -32,7 +32,6 @@ def _run(code: str, **environment: str) -> str:
 
 def test_the_readme_s_code_runs() -> None:
     """All blocks, in order, as a reader would type them, against a local server in OpenAI's place."""
-    pytest.importorskip("langchain_openai")
     with LocalServer("alpha") as server:
         said = _run("\n".join(BLOCKS), OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY="none")
     assert said.splitlines() == [
@@ -52,7 +51,6 @@ def test_the_quick_start_is_quick() -> None:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_offline(example: Path) -> None:
     """Each example ends well, prints something, and talks to nobody outside this machine."""
-    pytest.importorskip("langchain_openai")
     assert _run(example.read_text("utf-8"), http_proxy="http://127.0.0.1:9", NO_PROXY="127.0.0.1").strip()
 
 

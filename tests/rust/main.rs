@@ -1,5 +1,6 @@
 //! The core, tested from outside.
 
+mod breaker_model;
 mod layering;
 mod life_of_a_heartbeat;
 mod turn;

@@ -122,9 +122,7 @@ def _allows(retry_on: RetryOn) -> Callable[[BaseException], bool]:
     if all(isinstance(cls, type) and issubclass(cls, BaseException) for cls in classes):
         return lambda exc: isinstance(exc, classes)  # type: ignore[arg-type]
     if isinstance(retry_on, tuple | type) or not callable(retry_on):
-        raise bad_setting(
-            "retry_on", "be an exception class, a tuple of them or a callable", retry_on
-        )
+        raise bad_setting("retry_on", "be an exception class, a tuple of them or a callable", retry_on)
     predicate: Callable[[BaseException], object] = retry_on
 
     def allowed(exc: BaseException) -> bool:
@@ -152,9 +150,7 @@ def _several(user: Any) -> list[Any]:
 
 def _from_tuple(given: tuple[Any, ...]) -> Rule:
     if len(given) != 5:
-        raise bad_setting(
-            "classify", "be tuples of five: name, status, code, message, verdict", given
-        )
+        raise bad_setting("classify", "be tuples of five: name, status, code, message, verdict", given)
     name, status, code, message, verdict = given
     return Rule(name, status, code, message, verdict=verdict)
 
@@ -191,9 +187,7 @@ def _first_answer(rules: list[_Asked], exc: BaseException) -> Verdict | None:
     return None
 
 
-def _answer(
-    ask: Callable[[BaseException], Answer], label: str, exc: BaseException
-) -> Verdict | None:
+def _answer(ask: Callable[[BaseException], Answer], label: str, exc: BaseException) -> Verdict | None:
     try:
         answer = ask(exc)
     except Exception as error:  # noqa: BLE001 it must not take the place of the user's error

@@ -115,11 +115,7 @@ def _leading_duration(text: str, *, whole: bool) -> float | None:
 def _from_text(text: str) -> float | None:
     """From "try again in 1.2s", "retry in 46.2s", "retry after 26 seconds", in lower case."""
     found = _patterns()[2].search(text)
-    return (
-        None
-        if found is None
-        else _leading_duration(text[found.end() : found.end() + 80], whole=False)
-    )
+    return None if found is None else _leading_duration(text[found.end() : found.end() + 80], whole=False)
 
 
 def _resets(headers: dict[str, str], now: float | None) -> Iterator[float]:
@@ -153,9 +149,7 @@ def _patterns() -> tuple[Pattern[str], ...]:
 
         unit = "(ms|milliseconds?|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)"
         _compiled = (
-            re.compile(
-                r"\+?(?:\d{1,300}(?:\.\d{0,300})?|\.\d{1,300})(?:[eE][+-]?\d{1,3})?", re.ASCII
-            ),
+            re.compile(r"\+?(?:\d{1,300}(?:\.\d{0,300})?|\.\d{1,300})(?:[eE][+-]?\d{1,3})?", re.ASCII),
             re.compile(rf"[ ,]*(\d{{1,15}}(?:\.\d{{1,15}})?) ?{unit}(?![a-z])", re.ASCII),
             re.compile(r"(?:try again|retry) (?:in|after) "),
         )

@@ -38,13 +38,13 @@ class Facts:
     )  # fmt: skip
 
     def __init__(self, top: BaseException) -> None:
-        self.top = top
+        self.top: BaseException = top
         self.top_names: tuple[str, ...] = mro_names(top)
         self.links: list[BaseException] = []
         self.names: dict[str, None] = {}
         """Of all links, the nearest first."""
         self.status: int | None = None
-        self.said_200 = False
+        self.said_200: bool = False
         self.codes: list[str] = []
         self.numbers: list[int] = []
         self.errnos: set[int] = set()
@@ -53,7 +53,7 @@ class Facts:
         self.quota_ids: list[str] = []
         self.retry_delay: str | float | None = None
         self.retry_after: float | None = None
-        self.text = ""
+        self.text: str = ""
         """All messages, lower-case."""
 
 
@@ -205,9 +205,7 @@ def _take_status(facts: Facts, value: object) -> None:
     status = _whole(value)
     if status is None:
         text = _text(value)
-        status = (
-            int(text) if text and len(text) == 3 and text.isascii() and text.isdigit() else None
-        )
+        status = int(text) if text and len(text) == 3 and text.isascii() and text.isdigit() else None
     if status is None:
         return
     if 300 <= status <= 599:

@@ -65,11 +65,7 @@ def _leaves(group: BaseException) -> tuple[list[BaseException], bool, str | None
 
 def _is_neutral(exc: BaseException) -> bool:
     names, top = mro_names(exc), class_name(exc)
-    return (
-        not issubclass(type(exc), Exception)
-        or top in CANCELLED
-        or not CONTROL_FLOW.isdisjoint(names)
-    )
+    return not issubclass(type(exc), Exception) or top in CANCELLED or not CONTROL_FLOW.isdisjoint(names)
 
 
 def _together(verdicts: list[Verdict]) -> Verdict:

@@ -30,11 +30,7 @@ _remembered: dict[type, Verdict | None] = {}
 
 def judge_plain(exc: BaseException) -> Verdict:
     """The verdict on what a plain callable raised."""
-    cls = type(exc)
-    try:
-        verdict = _remembered[cls]
-    except KeyError:
-        verdict = _remember(cls)
+    verdict = _known(type(exc))
     if verdict is None or _may_carry_facts(exc):
         return _look(exc)
     return verdict
@@ -50,10 +46,16 @@ def _may_carry_facts(exc: BaseException) -> bool:
         link = _cause_of(link)
         if link is None:
             return False
-        cls = type(link)
-        if (_remembered[cls] if cls in _remembered else _remember(cls)) is None:
+        if _known(type(link)) is None:
             return True
     return True
+
+
+def _known(cls: type) -> Verdict | None:
+    try:  # one look-up: another thread may clear the memory between two
+        return _remembered[cls]
+    except KeyError:
+        return _remember(cls)
 
 
 def _remember(cls: type) -> Verdict | None:
@@ -107,7 +109,7 @@ def _look(exc: BaseException) -> Verdict:
 
     if is_group(exc):
         return judge_group(exc, judge_plain)
-    known = _remembered.get(type(exc))
+    known = _known(type(exc))
     if known is not None and known.outcome == "ignore":
         return known
     if issubclass(type(exc), Rejected | ConfigurationError):

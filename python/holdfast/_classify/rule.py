@@ -53,11 +53,11 @@ class Rule:
             raise bad_setting("verdict", f"be a Verdict or one of {', '.join(OUTCOMES)}", verdict)
         if message is not None:
             _check_pattern(message)
-        self.name = name
-        self.status = status
-        self.code = code
-        self.message = message
-        self.verdict = verdict
+        self.name: str | None = name
+        self.status: int | Container[int] | None = status
+        self.code: str | None = code
+        self.message: str | None = message
+        self.verdict: Verdict | str = verdict
 
     def __repr__(self) -> str:
         given = {name: getattr(self, name) for name in self.__slots__}

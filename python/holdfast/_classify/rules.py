@@ -149,16 +149,12 @@ def _quota_match(facts: Facts) -> str | None:
     code = _code(words.QUOTA_CODES, facts)
     if code:
         return code
-    per_minute = (
-        any("PerMinute" in quota for quota in facts.quota_ids) or "per minute" in facts.text
-    )
+    per_minute = any("PerMinute" in quota for quota in facts.quota_ids) or "per minute" in facts.text
     if any("PerDay" in quota for quota in facts.quota_ids):
         return "quotaId PerDay"
     if facts.status not in (None, 400, 403, 429):
         return None
-    phrases = (
-        words.QUOTA_PHRASES if per_minute else (*words.QUOTA_PHRASES, words.DAILY_OR_PER_MINUTE)
-    )
+    phrases = words.QUOTA_PHRASES if per_minute else (*words.QUOTA_PHRASES, words.DAILY_OR_PER_MINUTE)
     phrase = _phrase(phrases, facts)
     if phrase is None and facts.status == 429 and read_delay(facts, 0.0) is None:
         phrase = _phrase(("spend limit",), facts)
@@ -194,9 +190,7 @@ def _output(facts: Facts, now: float | None) -> Verdict | None:
     if name is None and "ValidationError" in facts.names and "ValueError" in facts.names:
         titles = {title for link in facts.links if type(title := read(link, "title")) is str}
         if not words.RESPONSE_MODELS.isdisjoint(titles):
-            return _retried(
-                "13 malformed", "malformed", "ValidationError of a client's response model"
-            )
+            return _retried("13 malformed", "malformed", "ValidationError of a client's response model")
         name = "ValidationError"
     return _retried("10 output", "output", name) if name else None
 
@@ -225,11 +219,7 @@ def _malformed(facts: Facts, now: float | None) -> Verdict | None:
 def _misread(facts: Facts) -> str | None:
     """A builtin error with the words of a misread answer, raised inside a client."""
     for name, phrases in words.MALFORMED_IN_CLIENT.items():
-        if (
-            name in facts.top_names
-            and words.said(phrases, facts.text)
-            and _raised_in_client(facts.top)
-        ):
+        if name in facts.top_names and words.said(phrases, facts.text) and _raised_in_client(facts.top):
             return f"{name} inside a client"
     return None
 

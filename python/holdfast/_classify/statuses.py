@@ -117,9 +117,7 @@ def _refused(status: int, matched: str, delay: float | None) -> Verdict:
 
 
 def _broken(kind: str, matched: str, again: bool, delay: float | None) -> Verdict:
-    return _fail(
-        kind, "endpoint", matched, retry=again, fail_over=True, delay=delay, ambiguous=True
-    )
+    return _fail(kind, "endpoint", matched, retry=again, fail_over=True, delay=delay, ambiguous=True)
 
 
 def _fail(

@@ -175,9 +175,7 @@ RESPONSE_MODELS = frozenset({
 })  # fmt: skip
 """What a pydantic error is titled when a client, and not a user's schema, rejected an answer."""
 
-TLS_NAMES = frozenset(
-    {"SSLCertVerificationError", "CertificateError", "ClientConnectorCertificateError"}
-)
+TLS_NAMES = frozenset({"SSLCertVerificationError", "CertificateError", "ClientConnectorCertificateError"})
 TLS_PHRASES = ("certificate_verify_failed", "certificate verify failed")
 
 CONNECT_NAMES = frozenset({
@@ -227,9 +225,7 @@ NETWORK_NAMES = frozenset({
     "ConnectionError", "ChunkedEncodingError", "IncompleteRead", "RemoteDisconnected",
     "NetworkError", "TransportError", "ModelConnectionError", "EventStreamError", "SSLError",
 })  # fmt: skip
-SERVER_NAMES = frozenset(
-    {"APIError", "APIStatusError", "ResponseError", "HTTPStatusError", "ClientError"}
-)
+SERVER_NAMES = frozenset({"APIError", "APIStatusError", "ResponseError", "HTTPStatusError", "ClientError"})
 
 VAGUE = frozenset({
     "APIConnectionError", "APITimeoutError", "ConnectionError", "TimeoutError", "Timeout",

@@ -129,9 +129,9 @@ def _message(server: str, request: Json) -> Json:
 
 
 def _forced_tool(request: Json) -> Json | None:
-    """The function that the request insists on: the named one, or of those required the next.
+    """The function the request insists on: the named one, or the next of those required.
 
-    A conversation that holds the results of n tools gets the function after them, so that agents come to an end.
+    A conversation that holds the results of n tools gets the function after them, so that agents end.
     """
     choice = request.get("tool_choice")
     tools = request.get("tools") or ()

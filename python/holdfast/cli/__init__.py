@@ -12,6 +12,9 @@ import holdfast
 
 __all__ = ["main"]
 
+# What a shell reports for a program that Ctrl-C has ended: 128 + SIGINT.
+INTERRUPTED = 130
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
@@ -20,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; by default those of this process.
 
     Returns:
-        The exit code: 0 if all went well, 1 if something did not hold, 2 if something is missing.
+        The exit code: 0 if all went well, 1 if something did not hold, 2 if something is missing,
+        130 if it was interrupted.
 
     Raises:
         SystemExit: The arguments are wrong (code 2), or help or the version was asked for (code 0).
@@ -28,11 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     if options.command == "demo":
+        return _demo()
+    parser.print_help()
+    return 0
+
+
+def _demo() -> int:
+    try:
         from holdfast.demo import run
 
         return run()
-    parser.print_help()
-    return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,10 +20,10 @@ What it deliberately does not do: decide anything. When to retry and where to go
 
 try:
     import langchain_core as _langchain_core
-except ImportError as missing:
+except ImportError as _missing:
     raise ImportError(
         "holdfast.langchain needs langchain-core: pip install 'holdfast[langchain]'"
-    ) from missing
+    ) from _missing
 
 from holdfast.langchain.chat_model import guard_chat_model
 from holdfast.langchain.failover import FailoverChatModel

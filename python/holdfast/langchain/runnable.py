@@ -134,9 +134,9 @@ class ResilientRunnable(_Guarded):
     """
 
     def __init__(self, pipeline: Any, runnable: Runnable[Any, Any]) -> None:
-        self.pipeline = pipeline
-        self.bound = without_sdk_retries(runnable)
-        self.name = runnable.get_name()
+        self.pipeline: Any = pipeline
+        self.bound: Runnable[Any, Any] = without_sdk_retries(runnable)
+        self.name: str | None = runnable.get_name()
 
     @property
     def _model(self) -> Runnable[Any, Any]:
@@ -173,8 +173,8 @@ class FailoverRunnable(_Guarded):
 
     def __init__(self, nodes: Sequence[Any], **fields: Any) -> None:
         nodes = list(nodes)
-        self.manager = manager_for_llms(nodes, Runnable, fields)
-        self.name = fields.get("name")
+        self.manager: Any = manager_for_llms(nodes, Runnable, fields)
+        self.name: str | None = fields.get("name")
         self._targets = Targets()
         self._first = self._targets.of(nodes[0].target)
 

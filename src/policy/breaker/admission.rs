@@ -143,6 +143,10 @@ impl Breaker {
                     }
                     Ousted::Late => count(&counters.late),
                 }
+                // The slot may be free because the round has just ended: then this is no probe of it (B6).
+                if self.cell.word().stamp() != word.stamp() && self.cell.leases.give_up(lease) {
+                    return None;
+                }
                 count(&counters.admitted);
                 let mut permit = Permit::new(word, now);
                 permit.lease = Some(lease);

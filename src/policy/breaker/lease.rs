@@ -15,6 +15,7 @@
 //! each knows the exact word it wrote, and every step is a compare-and-swap on that word.
 
 use std::array;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::config::MAX_PROBES;
@@ -32,7 +33,8 @@ const VACANT: u64 = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     slot: u8,
-    word: u64,
+    /// What it wrote there. Never vacant: so a permit needs no room of its own to say "no lease".
+    word: NonZeroU64,
 }
 
 /// What became of the call whose slot was taken over.
@@ -100,7 +102,7 @@ impl Leases {
                     _ => Ousted::Late,
                 };
                 let word = lease_word(era, now, term);
-                match slot.compare_exchange_weak(old, word, Ordering::AcqRel, Ordering::Acquire) {
+                match slot.compare_exchange_weak(old, word.get(), Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => return Take::Taken(Lease { slot: place, word }, ousted),
                     Err(seen) => old = seen,
                 }
@@ -109,15 +111,22 @@ impl Leases {
         Take::Full
     }
 
+    /// Gives back a slot that was taken but not used; false if somebody has taken it over already.
+    #[must_use]
+    pub fn give_up(&self, lease: Lease) -> bool {
+        let slot = self.slot(lease);
+        slot.compare_exchange(lease.word.get(), VACANT, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
     /// A sign of life: the lease runs until `now + term` again, unless it has run out.
     pub fn renew(&self, lease: &mut Lease, now: Time, term: Duration) {
-        let (era, expiry) = split(lease.word);
+        let (era, expiry) = split(lease.word.get());
         let word = lease_word(era, now, term);
         if expiry <= now.as_millis() || word <= lease.word {
             return;
         }
         let slot = self.slot(*lease);
-        if slot.compare_exchange(lease.word, word, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if slot.compare_exchange(lease.word.get(), word.get(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             lease.word = word;
         }
     }
@@ -126,10 +135,10 @@ impl Leases {
     /// a newcomer that takes over its slot.
     #[must_use]
     pub fn claim(&self, lease: Lease, now: Time) -> Claim {
-        let (era, expiry) = split(lease.word);
+        let (era, expiry) = split(lease.word.get());
         let expired = expiry <= now.as_millis();
         let word = if expired { VACANT } else { settling(era) };
-        match self.slot(lease).compare_exchange(lease.word, word, Ordering::AcqRel, Ordering::Relaxed) {
+        match self.slot(lease).compare_exchange(lease.word.get(), word, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) if expired => Claim::Expired,
             Ok(_) => Claim::Held,
             Err(_) => Claim::Gone,
@@ -138,7 +147,7 @@ impl Leases {
 
     /// Gives back a slot that was claimed. It may have been taken over in a new round meanwhile.
     pub fn free(&self, lease: Lease) {
-        let (era, _) = split(lease.word);
+        let (era, _) = split(lease.word.get());
         let _taken_over =
             self.slot(lease).compare_exchange(settling(era), VACANT, Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -186,10 +195,11 @@ impl Default for Leases {
 }
 
 /// The term is rounded up to whole milliseconds and `now` down: a lease is never a whole one too short.
-fn lease_word(era: Era, now: Time, term: Duration) -> u64 {
+fn lease_word(era: Era, now: Time, term: Duration) -> NonZeroU64 {
     let term = Time::ZERO.after(term).as_millis_ceil();
-    let expiry = now.as_millis().saturating_add(term).min(EXPIRY_MAX - 1);
-    u64::from(era.number()) << EXPIRY_BITS | expiry
+    let expiry = now.as_millis().saturating_add(term).clamp(1, EXPIRY_MAX - 1);
+    // The expiry is at least 1, so the alternative is never taken.
+    NonZeroU64::new(u64::from(era.number()) << EXPIRY_BITS | expiry).unwrap_or(NonZeroU64::MIN)
 }
 
 fn settling(era: Era) -> u64 {

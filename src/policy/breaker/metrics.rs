@@ -4,7 +4,7 @@
 //! rejected + in_flight`. Two terms are not counted but follow from the others, so the sum holds in every
 //! snapshot, whatever other threads do meanwhile: `in_flight` is what was admitted and has not been
 //! counted otherwise, and `calls` is the sum. For `in_flight` never to fall below zero, a snapshot reads
-//! the admissions last. No counter is ever set back (L8).
+//! the admissions last; a call that settles meanwhile may still be in flight in it. No counter is ever set back (L8).
 
 use std::time::Duration;
 

@@ -9,7 +9,8 @@
 //!    rate.
 //!
 //! A rate is judged from the moment its divisor reaches `minimum_calls`, at that very call. So a success
-//! can trip a rate too, when it is the one that completes the number.
+//! can trip a rate too, when it is the one that completes the number. An admission asks the rules only if
+//! calls under way are slow already: nothing else is new.
 
 use std::time::Duration;
 

@@ -125,7 +125,7 @@ impl Backoff {
             }
             Self::Decorrelated { first, cap } => {
                 let top = previous.max(first).saturating_mul(3).min(cap).max(first);
-                first + (top - first).mul_f64(dice.unit())
+                first + top.saturating_sub(first).mul_f64(dice.unit())
             }
             Self::Asked => return None,
         })

@@ -32,11 +32,7 @@ impl Budget {
             }
         }
         let capacity = (tokens * MILLI).round() as i64;
-        Ok(Self {
-            level: AtomicI64::new(capacity),
-            capacity,
-            deposit: (per_success * MILLI).round() as i64,
-        })
+        Ok(Self { level: AtomicI64::new(capacity), capacity, deposit: (per_success * MILLI).round() as i64 })
     }
 
     /// Takes one token for a retry; `false` if there is none.

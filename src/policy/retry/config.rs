@@ -33,7 +33,7 @@ impl Default for RetryConfig {
             budget: None,
             max_elapsed: None,
             respect_retry_after: true,
-            retry_after_cap: Duration::from_secs(60),
+            retry_after_cap: Duration::from_mins(1),
             nested: false,
         }
     }

@@ -11,9 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::alarm::Alarm;
-use super::call::Call;
 use super::guard::Guard;
 use super::resume::{Input, Resumed, resume, unmistakable};
+use super::under_way::Call;
 use super::wait::{Look, Nap};
 use crate::base::ConfigError;
 use crate::pipeline::Step;
@@ -90,13 +90,7 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
 }
 
 /// Resumes the user's coroutine once.
-fn turn(
-    py: Python<'_>,
-    mut call: Call,
-    inner: Py<PyAny>,
-    alarm: Option<Alarm>,
-    input: Input<'_>,
-) -> Turn {
+fn turn(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm>, input: Input<'_>) -> Turn {
     let resumed = call.within(py, || resume(inner.bind(py), input));
     let outcome = match resumed.unwrap_or_else(Resumed::Raised) {
         Resumed::Yielded(on) => return suspend(py, call, inner, alarm, on.unbind()),
@@ -147,10 +141,12 @@ fn awake(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn {
 fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Busy) -> Turn {
     loop {
         step = match step {
-            Step::Attempt(attempt) => match call.attempt(py, &attempt, Phase::Answer).and_then(|made| answer(&made)) {
-                Ok(inner) => return turn(py, call, inner.unbind(), None, Input::none(py)),
-                Err(error) => call.record(py, Err(error)),
-            },
+            Step::Attempt(attempt) => {
+                match call.attempt(py, &attempt, Phase::Answer).and_then(|made| answer(&made)) {
+                    Ok(inner) => return turn(py, call, inner.unbind(), None, Input::none(py)),
+                    Err(error) => call.record(py, Err(error)),
+                }
+            }
             Step::AskBackoff { retry } => match call.ask_backoff(py, retry) {
                 Ok(step) => step,
                 Err(error) => return (State::Done, Err(error)),

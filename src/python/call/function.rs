@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::call::Call;
 use super::guard::Guard;
+use super::under_way::Call;
 use super::wait;
 use crate::pipeline::Step;
 use crate::policy::timeout::Phase;

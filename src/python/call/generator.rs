@@ -10,10 +10,10 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::call::Call;
 use super::flow::Flow;
 use super::guard::Guard;
 use super::resume::{Input, Resumed, resume, unmistakable};
+use super::under_way::Call;
 use super::wait;
 use crate::pipeline::{Attempt, Step};
 use crate::policy::timeout::Phase;
@@ -89,7 +89,9 @@ impl Stream {
 /// One step: to the next item, or to the end.
 fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
     let mut todo = match (state, input) {
-        (State::Done | State::New(_), Input::Throw(error)) => return (State::Done, Err(error)),
+        (State::Done | State::New(_) | State::Ending(..), Input::Throw(error)) => {
+            return (State::Done, Err(error));
+        }
         (State::Done, Input::Send(_)) => return (State::Done, Ok(Progress::End(py.None()))),
         (State::New(call), Input::Send(value)) if !value.is_none() => {
             let text = "can't send non-None value to a just-started generator";
@@ -103,7 +105,6 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
             (Input::Send(_), Some(item)) => return (State::Running(run), Ok(Progress::Item(item))),
             _ => Todo::Resume(run, input),
         },
-        (State::Ending(..), Input::Throw(error)) => return (State::Done, Err(error)),
         (State::Ending(flow, end), Input::Send(_)) => return ending(flow, end),
     };
     let mut busy = Busy::idle();

@@ -78,7 +78,12 @@ const NOTE: &str = "holdfast: ";
 
 fn rows<'py>(py: Python<'py>, history: &[Tried]) -> PyResult<Bound<'py, PyList>> {
     let row = |tried: &Tried| {
-        (tried.number, tried.node.as_deref().map(str::to_owned), tried.kind.as_str(), tried.took.as_secs_f64())
+        (
+            tried.number,
+            tried.node.as_deref().map(str::to_owned),
+            tried.kind.as_str(),
+            tried.took.as_secs_f64(),
+        )
     };
     PyList::new(py, history.iter().map(row))
 }

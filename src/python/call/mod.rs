@@ -8,13 +8,15 @@
 //! ```
 //!
 //! Every driver is the same loop: ask the [`Execution`](crate::pipeline::Execution) for a step, do it, report
-//! back. None decides anything. What they share is in `call.rs` (one call and what it holds), `callee.rs`
+//! back. None decides anything. What they share is in `under_way.rs` (one call and what it holds), `callee.rs`
 //! (what to call), `resume.rs` (one step of somebody's awaitable), `alarm.rs` (our own clocks in asyncio),
 //! `scope.rs` (what the user's code can learn of its call) and `flow.rs` (what a stream hands out, and when).
 
 mod alarm;
+mod arguments;
+mod async_step;
 mod async_stream;
-mod call;
+mod attempts;
 mod callee;
 mod coroutine;
 mod flow;
@@ -24,12 +26,16 @@ mod guard;
 mod history;
 mod resume;
 mod scope;
+mod under_way;
 mod wait;
 
-pub use async_stream::{AsyncStream, StreamStep};
-pub use call::moment;
+pub use async_step::StreamStep;
+pub use async_stream::AsyncStream;
+pub use attempts::{Attempts, Block, NextAttempt};
 pub use callee::{Callee, Colour, NodeTargets, Targets};
 pub use coroutine::Drive;
 pub use generator::Stream;
 pub use guard::{Guard, Wiring};
 pub use scope::{Scope, deadline_scope};
+pub use under_way::moment;
+pub use wait::signal;

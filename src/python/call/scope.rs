@@ -12,14 +12,18 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::base::Dice as _;
 use crate::policy::timeout::{Expiry, Which};
 use crate::runtime::clock;
+use crate::runtime::dice::ThreadDice;
 
 /// One attempt, as `holdfast.current_attempt()` shows it.
 #[pyclass(frozen, weakref, module = "holdfast._native")]
 #[derive(Debug)]
 pub struct Scope {
     call_id: u64,
+    /// Random, drawn once per call.
+    salt: u64,
     number: u32,
     node: Option<Py<PyAny>>,
     deadline: Option<Expiry>,
@@ -30,12 +34,17 @@ pub struct Scope {
 
 impl Scope {
     /// A new attempt's scope.
-    pub fn new(call_id: u64, number: u32, node: Option<Py<PyAny>>, deadline: Option<Expiry>) -> Self {
+    pub fn new(
+        (call_id, salt): CallId,
+        number: u32,
+        node: Option<Py<PyAny>>,
+        deadline: Option<Expiry>,
+    ) -> Self {
         if deadline.is_some() {
             DEADLINES.store(true, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
-        Self { call_id, number, node, deadline, binding, cut: AtomicBool::new(false) }
+        Self { call_id, salt, number, node, deadline, binding, cut: AtomicBool::new(false) }
     }
 
     /// The deadline that calls inside inherit.
@@ -68,10 +77,31 @@ impl Scope {
         self.number
     }
 
+    /// The same as `number`.
+    #[getter]
+    const fn attempt(&self) -> u32 {
+        self.number
+    }
+
+    /// The whole call's deadline as a moment of `time.monotonic()`; `None` without one.
+    #[getter]
+    fn deadline(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        let Some(left) = self.time_left() else { return Ok(None) };
+        let now: f64 = py.import(intern!(py, "time"))?.call_method0(intern!(py, "monotonic"))?.extract()?;
+        Ok(Some(now + left))
+    }
+
     /// The node that is asked, or `None` outside a manager.
     #[getter]
     fn node(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.node.as_ref().map(|node| node.clone_ref(py))
+    }
+
+    /// A key that all attempts of this call share, for clients that take an idempotency key (A9): random, and
+    /// the same for the whole call.
+    #[getter]
+    fn idempotency_key(&self) -> String {
+        format!("holdfast-{:016x}-{:x}", self.salt, self.call_id)
     }
 
     /// Seconds until the whole call's deadline, not below 0; `None` without one.
@@ -113,10 +143,13 @@ pub fn deadline_scope(py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<Sc
     Ok(Scope::new(next_call_id(), 0, None, Some(deadline)))
 }
 
-/// A number no other call of this process has.
-pub fn next_call_id() -> u64 {
+/// A call's number, which no other call of this process has, and a random word.
+pub type CallId = (u64, u64);
+
+/// The identity of a new call.
+pub fn next_call_id() -> CallId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    (NEXT.fetch_add(1, Ordering::Relaxed), ThreadDice.roll())
 }
 
 /// Has this process ever had a deadline to inherit? Until then nobody needs to look.
@@ -140,11 +173,17 @@ fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 /// Runs `work` with `scope` as the current one, where there is a scope.
 pub fn within<R>(py: Python<'_>, scope: Option<&Py<Scope>>, work: impl FnOnce() -> R) -> PyResult<R> {
     let Some(scope) = scope else { return Ok(work()) };
+    let outer = replace(py, scope.bind(py).as_any())?;
+    let result = work();
+    replace(py, outer.bind(py))?;
+    Ok(result)
+}
+
+/// Makes `scope` the current one; what was it before. By value, not by token: a generator may be closed in
+/// another context than it was begun in.
+pub fn replace(py: Python<'_>, scope: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let variable = variable(py)?;
     let outer = variable.call_method0(intern!(py, "get"))?;
     variable.call_method1(intern!(py, "set"), (scope,))?;
-    let result = work();
-    // By value, not by token: a generator may be closed in another context than it was begun in.
-    variable.call_method1(intern!(py, "set"), (outer,))?;
-    Ok(result)
+    Ok(outer.unbind())
 }

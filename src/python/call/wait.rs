@@ -16,6 +16,11 @@ use crate::runtime::clock::{self, Busy, TimerHandle, Waited};
 /// How often a blocked thread looks for signals: well within the 100 ms of R8.
 const SIGNAL_SLICE: Duration = Duration::from_millis(40);
 
+/// The exception of a signal that has come, such as Ctrl-C's.
+pub fn signal() -> Option<PyErr> {
+    Python::attach(|py| PyResult::err(py.check_signals()))
+}
+
 /// Blocks until `until` with the GIL released; a signal's exception (Ctrl-C) ends it (R8).
 ///
 /// The guards tell a manual clock that this thread is at work; `carried` is that of the wait before.
@@ -23,7 +28,7 @@ pub fn blocking(py: Python<'_>, until: Time, carried: Busy) -> PyResult<Busy> {
     let mut raised = None;
     let waited = py.detach(|| {
         clock::wait_until(until, SIGNAL_SLICE, carried, &mut || {
-            raised = Python::attach(|py| py.check_signals()).err();
+            raised = signal();
             raised.is_some()
         })
     });

@@ -47,7 +47,7 @@ impl Parts<'_> {
         if !self.classify.is_callable() {
             return Err(refuse("classify", "be callable: classify(exc) -> Verdict", &self.classify));
         }
-        let retry = self.retry.as_ref().map(|retry| retry.get());
+        let retry = self.retry.as_ref().map(Bound::get);
         let judge = Judge::new(self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
         let plan = Plan {
             source: self.source,
@@ -58,7 +58,16 @@ impl Parts<'_> {
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
         let (validate, governor, resume) = self.answers;
-        Ok(Wiring { plan: Arc::new(plan), judge, backoff, key: self.key, validate, governor, resume, pulse: self.pulse })
+        Ok(Wiring {
+            plan: Arc::new(plan),
+            judge,
+            backoff,
+            key: self.key,
+            validate,
+            governor,
+            resume,
+            pulse: self.pulse,
+        })
     }
 }
 
@@ -70,6 +79,13 @@ pub struct Pipeline {
     retry: Option<Py<Retry>>,
     timeout: Option<Py<Timeout>>,
     breaker: Option<Py<CircuitBreaker>>,
+}
+
+impl Pipeline {
+    /// What its guards share.
+    pub fn wiring(&self) -> Arc<Wiring> {
+        Arc::clone(&self.wiring)
+    }
 }
 
 #[pymethods]
@@ -85,10 +101,7 @@ impl Pipeline {
         name: &str,
     ) -> PyResult<Self> {
         let py = classify.py();
-        let kept = (
-            retry.as_ref().map(|r| r.clone().unbind()),
-            timeout.as_ref().map(|t| t.clone().unbind()),
-        );
+        let kept = (retry.as_ref().map(|r| r.clone().unbind()), timeout.as_ref().map(|t| t.clone().unbind()));
         let parts = Parts {
             source: Source::new(name),
             retry,
@@ -141,7 +154,11 @@ impl Pipeline {
     }
 
     /// The guarded form of `function`, which is of this colour.
-    fn _guard(slf: &Bound<'_, Self>, function: Bound<'_, PyAny>, colour: &Bound<'_, PyAny>) -> PyResult<Guard> {
+    fn _guard(
+        slf: &Bound<'_, Self>,
+        function: Bound<'_, PyAny>,
+        colour: &Bound<'_, PyAny>,
+    ) -> PyResult<Guard> {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let wiring = Arc::clone(&slf.get().wiring);

@@ -126,8 +126,8 @@ impl RetryBudget {
 pub struct Retry {
     config: RetryConfig,
     asked: Option<Py<PyAny>>,
-    retry_on: Option<Py<PyAny>>,
-    retry_if_result: Option<Py<PyAny>>,
+    only_on: Option<Py<PyAny>>,
+    predicate: Option<Py<PyAny>>,
 }
 
 impl Retry {
@@ -138,7 +138,7 @@ impl Retry {
 
     /// The user's predicate on values, if there is one.
     pub fn result_predicate(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.retry_if_result.as_ref().map(|rule| rule.clone_ref(py))
+        self.predicate.as_ref().map(|rule| rule.clone_ref(py))
     }
 
     /// The user's own back-off, if it is a callable.
@@ -178,8 +178,8 @@ impl Retry {
             retry_after_cap: span("retry_after_cap", retry_after_cap)?,
             nested,
         };
-        let retry_if_result = retry_if_result.map(Bound::unbind);
-        Ok(Self { config, asked, retry_on, retry_if_result })
+        let predicate = retry_if_result.map(Bound::unbind);
+        Ok(Self { config, asked, only_on: retry_on, predicate })
     }
 
     /// Attempts per call over all nodes, the first included.
@@ -191,7 +191,7 @@ impl Retry {
     /// Which exceptions are retried: a type, several, or a predicate; `None` for the classifier's own choice.
     #[getter]
     fn retry_on(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.retry_on.as_ref().map(|rule| rule.clone_ref(py))
+        self.only_on.as_ref().map(|rule| rule.clone_ref(py))
     }
 
     /// The predicate on the value, or `None`.
@@ -208,8 +208,8 @@ impl Retry {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.asked)?;
-        visit.call(&self.retry_on)?;
-        visit.call(&self.retry_if_result)
+        visit.call(&self.only_on)?;
+        visit.call(&self.predicate)
     }
 }
 

@@ -30,8 +30,7 @@ impl Timeout {
         idle: Option<&Bound<'_, PyAny>>,
         late: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let limit =
-            |field, value| given(value).map(|value| positive_span(field, value)).transpose();
+        let limit = |field, value| given(value).map(|value| positive_span(field, value)).transpose();
         let parse = |name: &str| match name {
             "return" => Some(false),
             "raise" => Some(true),

@@ -94,9 +94,7 @@ STATUSES = (
     *OWN_FAULT, 401, 402, 403, 404, 408, 409, 410, 424, 425, 429, 498, 500, 501, 502, 503, 504,
     520, 521, 522, 523, 524, 529,
 )  # fmt: skip
-HTML = (
-    b"<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>"
-)
+HTML = b"<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>"
 
 
 def _with_status(status: int) -> Play:
@@ -108,9 +106,7 @@ def _with_status(status: int) -> Play:
 
 def _refusal(status: int, message: str, headers: dict[str, str] | None = None, **more: Any) -> Play:
     def function(wire: Wire, request: Request) -> None:
-        wire.answer(
-            status, shapes.error(request.dialect, status, message, **more), **(headers or {})
-        )
+        wire.answer(status, shapes.error(request.dialect, status, message, **more), **(headers or {}))
 
     return function
 
@@ -162,9 +158,7 @@ for _form, (_headers, _words) in RETRY_AFTER.items():
     SCENARIOS[f"retry-after-{_form}"] = Scenario(
         f"retry-after-{_form}", _refusal(429, _words or "Too many requests", _headers)
     )
-SCENARIOS["retry-after-503"] = Scenario(
-    "retry-after-503", _refusal(503, "Busy", {"retry_after": "2.5"})
-)
+SCENARIOS["retry-after-503"] = Scenario("retry-after-503", _refusal(503, "Busy", {"retry_after": "2.5"}))
 
 
 @_scenario("retry-after-google")
@@ -202,9 +196,7 @@ SCENARIOS["quota-credit-balance"] = Scenario(
 )
 SCENARIOS["context-openai"] = Scenario(
     "context-openai",
-    _refusal(
-        400, "This model's maximum context length is 8 tokens", code="context_length_exceeded"
-    ),
+    _refusal(400, "This model's maximum context length is 8 tokens", code="context_length_exceeded"),
     own_fault=True,
 )
 SCENARIOS["context-anthropic"] = Scenario(

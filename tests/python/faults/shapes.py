@@ -25,9 +25,7 @@ def dialect(path: str) -> str:
     return "responses" if path.endswith("/responses") else "chat"
 
 
-def error(
-    kind: str, status: int, message: str, *, code: str | None = None, **more: Any
-) -> dict[str, Any]:
+def error(kind: str, status: int, message: str, *, code: str | None = None, **more: Any) -> dict[str, Any]:
     """The JSON body of an error in the dialect `kind`."""
     inner: dict[str, Any] = {"message": message}
     if kind == "anthropic":
@@ -89,9 +87,7 @@ def opening(kind: str) -> Events:
         part = {"type": "output_text", "text": "", "annotations": []}
         where = {"output_index": 0, "content_index": 0, "item_id": "msg_1"}
         return [
-            _event(
-                "response.created", {"sequence_number": 0, "response": _response("in_progress", [])}
-            ),
+            _event("response.created", {"sequence_number": 0, "response": _response("in_progress", [])}),
             _event(
                 "response.output_item.added",
                 {"sequence_number": 1, "output_index": 0, "item": item},
@@ -105,17 +101,13 @@ def content(kind: str) -> Events:
     """The events that carry the text, one per piece."""
     if kind == "anthropic":
         return [
-            _event(
-                "content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": piece}}
-            )
+            _event("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": piece}})
             for piece in TEXT
         ]
     if kind == "responses":
         where = {"output_index": 0, "content_index": 0, "item_id": "msg_1", "logprobs": []}
         return [
-            _event(
-                "response.output_text.delta", {"sequence_number": 3 + n, **where, "delta": piece}
-            )
+            _event("response.output_text.delta", {"sequence_number": 3 + n, **where, "delta": piece})
             for n, piece in enumerate(TEXT)
         ]
     return [_chunk({"content": piece}) for piece in TEXT]
@@ -203,9 +195,7 @@ def error_event(kind: str, code: str, message: str) -> bytes:
     if kind == "anthropic":
         return _event("error", {"error": {"type": code, "message": message}})
     if kind == "responses":
-        return _event(
-            "error", {"sequence_number": 3, "code": code, "message": message, "param": None}
-        )
+        return _event("error", {"sequence_number": 3, "code": code, "message": message, "param": None})
     body = {"error": {"message": message, "type": code, "param": None, "code": code}}
     return b"data: " + json.dumps(body).encode() + b"\n\n"
 
@@ -227,9 +217,7 @@ def _chat(kind: str, **fields: Any) -> dict[str, Any]:
 
 def _chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return (
-        b"data: " + json.dumps(_chat("chat.completion.chunk", choices=[choice])).encode() + b"\n\n"
-    )
+    return b"data: " + json.dumps(_chat("chat.completion.chunk", choices=[choice])).encode() + b"\n\n"
 
 
 def _event(name: str, fields: dict[str, Any]) -> bytes:

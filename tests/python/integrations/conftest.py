@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("langchain_openai")
-
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 

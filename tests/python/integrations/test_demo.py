@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -53,9 +54,7 @@ def test_the_servers_of_the_tour_are_gone_afterwards() -> None:
     tour = _run("demo")
     processes = [int(pid) for pid in re.findall(r"process (\d+)", tour.stdout)]
     assert len(processes) == 4
-    for pid in processes:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    assert not any(_alive(pid) for pid in processes)
 
 
 def test_without_langchain_openai_it_says_so() -> None:
@@ -81,6 +80,31 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == f"holdfast {holdfast.__version__}"
     assert main([]) == 0
     assert "demo" in capsys.readouterr().out
+
+
+def test_an_interrupted_tour_ends_quietly() -> None:
+    """Ctrl-C in the middle ends the tour and its servers, with the shell's exit code and no traceback."""
+    command = [sys.executable, "-m", "holdfast", "demo"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as tour:
+        assert tour.stdout is not None
+        assert tour.stderr is not None
+        said = ""
+        while "All is well" not in said:
+            said += tour.stdout.readline()
+        tour.send_signal(signal.SIGINT)
+        said += tour.stdout.read()
+        complaint = tour.stderr.read()
+    assert (tour.returncode, complaint) == (130, "")
+    assert not any(_alive(int(pid)) for pid in re.findall(r"process (\d+)", said))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_an_unknown_command_is_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any, cast
 
 import openai
@@ -214,6 +214,24 @@ def test_a7_nothing_is_replayed_after_the_first_word(alpha: LocalServer, chat: M
         read_all()
     assert "".join(received) == "alpha heard:"
     assert len(alpha.requests) == 1
+
+
+def test_a_reader_who_leaves_gives_the_permit_back(alpha: LocalServer, chat: Make) -> None:
+    """R7: a stream closed after its first word, in either colour, is neither failure nor still in flight."""
+    breaker = hf.CircuitBreaker()
+    model = with_resilience(chat(alpha), retry=at_once(), breaker=breaker)
+    stream = model.stream("hi")
+    next(stream)
+    cast("Generator[Any]", stream).close()
+
+    async def leave() -> None:
+        chunks = model.astream("hi")
+        await anext(chunks)
+        await cast("AsyncGenerator[Any]", chunks).aclose()
+
+    asyncio.run(leave())
+    metrics = breaker.metrics
+    assert (metrics.calls, metrics.in_flight, metrics.failures) == (2, 0, 0)
 
 
 class Runs(BaseCallbackHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
@@ -209,7 +210,7 @@ def test_a_server_does_not_outlive_a_killed_parent() -> None:
     def gone() -> bool:
         try:
             get(f"http://127.0.0.1:{port}/health")
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, http.client.HTTPException):
             return True
         return False
 

@@ -3,10 +3,11 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::arguments;
 use super::flow::Flow;
 use super::guard::Guard;
 use super::history;
-use super::scope::{self, Scope};
+use super::scope::{self, CallId, Scope};
 use crate::base::{Time, Verdict};
 use crate::pipeline::{Attempt, Execution, Finish, Moment, Step, Target};
 use crate::policy::timeout::Phase;
@@ -34,7 +35,7 @@ pub struct Call {
     kwargs: Option<Py<PyDict>>,
     execution: Option<Execution>,
     last: Option<PyResult<Py<PyAny>>>,
-    id: u64,
+    id: Option<CallId>,
     scope: Option<Py<Scope>>,
     /// The youngest mark on an exception when the attempt began.
     mark: u64,
@@ -42,7 +43,7 @@ pub struct Call {
 
 impl Call {
     pub const fn new(guard: Py<Guard>, args: Py<PyTuple>, kwargs: Option<Py<PyDict>>) -> Self {
-        Self { guard, args, kwargs, execution: None, last: None, id: 0, scope: None, mark: 0 }
+        Self { guard, args, kwargs, execution: None, last: None, id: None, scope: None, mark: 0 }
     }
 
     /// Asks for the first step.
@@ -64,13 +65,24 @@ impl Call {
         attempt: &Attempt,
         phase: Phase,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.scope = self.new_scope(py, attempt)?;
-        self.mark = history::youngest_mark();
-        self.waits(py, phase, clock::now());
+        self.enter(py, attempt, phase)?;
         let kwargs = self.kwargs.as_ref().map(|k| k.bind(py));
         let guard = self.guard.get();
         let (callee, pool) = (guard.callee(), &guard.wiring().plan.source);
         scope::within(py, self.scope.as_ref(), || callee.call(py, pool, attempt, self.args.bind(py), kwargs))?
+    }
+
+    /// An attempt begins: whoever makes it does so in its scope.
+    pub fn enter(&mut self, py: Python<'_>, attempt: &Attempt, phase: Phase) -> PyResult<()> {
+        self.scope = self.new_scope(py, attempt)?;
+        self.mark = history::youngest_mark();
+        self.waits(py, phase, clock::now());
+        Ok(())
+    }
+
+    /// The scope of the attempt under way.
+    pub fn scope(&self, py: Python<'_>) -> Option<Py<Scope>> {
+        self.scope.as_ref().map(|scope| scope.clone_ref(py))
     }
 
     /// Runs a step of the user's code in the attempt's scope.
@@ -174,8 +186,20 @@ impl Call {
     }
 
     fn record_as(&mut self, outcome: PyResult<Py<PyAny>>, verdict: &Verdict) -> Step {
+        let verdict = self.replayable(*verdict);
         self.last = Some(outcome);
-        self.step(|execution, at| execution.record(verdict, at))
+        self.step(|execution, at| execution.record(&verdict, at))
+    }
+
+    /// A failure that allows no further attempt, where the first one may have used up an argument (A8).
+    fn replayable(&self, mut verdict: Verdict) -> Verdict {
+        if let Verdict::Fail(failure) | Verdict::Throttled(failure) = &mut verdict
+            && (failure.retry || failure.fail_over)
+            && Python::attach(|py| arguments::are_consumed(py, &self.args, self.kwargs.as_ref()))
+        {
+            (failure.retry, failure.fail_over) = (false, false);
+        }
+        verdict
     }
 
     /// A wait is over.
@@ -269,11 +293,9 @@ impl Call {
         if deadline.is_none() && !pooled && plan.retry.is_none() && !plan.timeout.is_on() {
             return Ok(None);
         }
-        if self.id == 0 {
-            self.id = scope::next_call_id();
-        }
+        let id = *self.id.get_or_insert_with(scope::next_call_id);
         let node = guard.callee().node(py, attempt);
-        Py::new(py, Scope::new(self.id, attempt.number, node, deadline)).map(Some)
+        Py::new(py, Scope::new(id, attempt.number, node, deadline)).map(Some)
     }
 }
 

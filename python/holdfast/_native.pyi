@@ -1,0 +1,602 @@
+"""The native part of Holdfast, as type checkers see it; users import from `holdfast`.
+
+Written by hand from `src/python`, and held against the built module by stubtest (`make stubtest`). The
+public classes with the same names are subclasses that add defaults, the decorator form and docstrings.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeAlias, final, type_check_only
+
+from typing_extensions import disjoint_base
+
+from holdfast._classify import Verdict
+from holdfast._exceptions import StreamInterrupted
+from holdfast._policies import BreakerState
+from holdfast._policies import CircuitBreaker as _PublicBreaker
+from holdfast._retry import Retry as _PublicRetry
+from holdfast._timeout import Timeout as _PublicTimeout
+
+__all__ = [
+    "EVENT_KINDS",
+    "STATE_CHANGES",
+    "Attempts",
+    "Backoff",
+    "Block",
+    "BreakerMetrics",
+    "CircuitBreaker",
+    "FailoverManager",
+    "Guard",
+    "GuardedAsyncGenerator",
+    "GuardedCoroutine",
+    "GuardedGenerator",
+    "GuardedStep",
+    "ManagerMetrics",
+    "NextAttempt",
+    "NodeView",
+    "Pipeline",
+    "Retry",
+    "RetryBudget",
+    "Scope",
+    "Timeout",
+    "__version__",
+    "advance_clock",
+    "after_fork_in_child",
+    "after_fork_in_parent",
+    "before_fork",
+    "check_heartbeat",
+    "clock_busy",
+    "clock_target",
+    "close_events",
+    "deadline_scope",
+    "flush_events",
+    "install_manual_clock",
+    "now",
+    "remove_manual_clock",
+    "set_interest",
+    "shutdown",
+    "step_clock",
+    "take_events",
+]
+
+_Seconds: TypeAlias = float | timedelta
+_Colour: TypeAlias = Literal["function", "coroutine", "generator", "async_generator"]
+_Judge: TypeAlias = Callable[[BaseException], Verdict]
+_Key: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], str]
+_Jitter: TypeAlias = Literal["full", "equal", "none"]
+_RetryOn: TypeAlias = (
+    type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], object]
+)
+
+# Validate, governor, resume: what looks at answers and streams.
+_Answers: TypeAlias = tuple[
+    Callable[[Any], object] | None,
+    Callable[[], Any] | None,
+    Callable[[StreamInterrupted], tuple[tuple[Any, ...], dict[str, Any]] | None] | None,
+]
+
+# Url, method, headers, first status, status after the last, the probe itself.
+_Asked: TypeAlias = tuple[str, str, Sequence[tuple[str, str]], int, int, object]
+
+# Node, name, weight, tier, its callables in the order of the colours, how its heartbeat asks.
+_NodeRow: TypeAlias = tuple[object, str, float, int, list[Callable[..., Any] | None], _Asked | None]
+
+# Interval, failure_threshold, recovery_threshold, timeout, jitter.
+_Beat: TypeAlias = tuple[_Seconds, int, int, _Seconds, float]
+
+# Kind, source, at, seq, fields, the ids of the source and its owners.
+_EventRow: TypeAlias = tuple[str, str, datetime, int, dict[str, Any], tuple[int, ...]]
+
+__version__: Final[str]
+
+EVENT_KINDS: Final[tuple[str, ...]]
+"""Every kind of event."""
+
+STATE_CHANGES: Final[frozenset[str]]
+"""The kinds that are changes of state: always built, for the log."""
+
+@disjoint_base
+class CircuitBreaker:
+    """A circuit breaker; the instance is the state. Durations are seconds."""
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        failure_threshold: int | None,
+        success_threshold: int,
+        open_timeout: _Seconds,
+        half_open_max_calls: int,
+        failure_rate: float | None,
+        slow_call_rate: float | None,
+        slow_call: _Seconds | None,
+        minimum_calls: int,
+        window: _Seconds | None,
+        window_calls: int | None,
+        open_timeout_factor: float,
+        open_timeout_max: _Seconds | None,
+        open_timeout_jitter: float,
+        probe_lease: _Seconds | None,
+        classify: Any,
+        key: _Key | None,
+    ) -> Self: ...
+    @property
+    def name(self) -> str:
+        """Its label."""
+    @property
+    def source_id(self) -> int:
+        """The number that its events carry; no other source has it."""
+    @property
+    def state(self) -> BreakerState:
+        """Its state. Reading changes nothing: "open" becomes "half_open" when the first probe is admitted."""
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until it is worth asking again, or `None`."""
+    @property
+    def metrics(self) -> BreakerMetrics:
+        """A frozen snapshot of its counts."""
+    @property
+    def classify(self) -> Any:
+        """The user's own classifier, or `None`."""
+    @property
+    def key(self) -> _Key | None:
+        """The key function, or `None`."""
+    def force_open(self) -> None:
+        """Opens it until `reset`."""
+    def force_closed(self) -> None:
+        """Closes it until `reset`, whatever happens."""
+    def disable(self) -> None:
+        """Admits everything and records nothing, until `reset`."""
+    def shadow(self) -> None:
+        """Admits everything and says when it would have opened, until `reset`."""
+    def reset(self) -> None:
+        """Closes it and forgets its recent past; the only way out of the manual states."""
+    def _of(self, key: str) -> CircuitBreaker | None: ...
+
+@final
+class BreakerMetrics:
+    """A breaker's counts at one instant; frozen.
+
+    `calls = successes + failures + throttled + ignored + late + lost + rejected + in_flight`: each call is
+    in exactly one term. Rates are 0 to 1 over the window, times are seconds.
+    """
+
+    @property
+    def calls(self) -> int: ...
+    @property
+    def successes(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def throttled(self) -> int: ...
+    @property
+    def ignored(self) -> int: ...
+    @property
+    def late(self) -> int: ...
+    @property
+    def lost(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def slow(self) -> int: ...
+    @property
+    def opened(self) -> int: ...
+    @property
+    def failure_rate(self) -> float: ...
+    @property
+    def slow_call_rate(self) -> float: ...
+    @property
+    def mean_recovery_time(self) -> float | None: ...
+    @property
+    def state_since(self) -> datetime | None: ...
+
+@final
+class Backoff:
+    """A law by which waits grow. Equal by value; not hashable."""
+
+    @staticmethod
+    def exponential(first: _Seconds, factor: float, cap: _Seconds, jitter: _Jitter) -> Backoff:
+        """`first · factorⁿ⁻¹` seconds before retry n, at most `cap`, then jittered."""
+    @staticmethod
+    def linear(first: _Seconds, step: _Seconds, cap: _Seconds, jitter: _Jitter) -> Backoff:
+        """`first + (n - 1) · step` seconds before retry n, at most `cap`, then jittered."""
+    @staticmethod
+    def constant(seconds: _Seconds) -> Backoff:
+        """Always `seconds`."""
+    @staticmethod
+    def decorrelated(first: _Seconds, cap: _Seconds) -> Backoff:
+        """Uniform in `[first, 3 · previous wait]` seconds, at most `cap`."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@disjoint_base
+class RetryBudget:
+    """A budget of retries; the instance is the state."""
+
+    def __new__(cls, tokens: float, per_success: float) -> Self: ...
+    @property
+    def available(self) -> float:
+        """How many retries are left, with the fraction that successes have earned."""
+
+@disjoint_base
+class Retry:
+    """A retry policy; a frozen value, but for the budget it shares."""
+
+    def __new__(
+        cls,
+        attempts: int,
+        *,
+        backoff: Backoff | float | Callable[[int], float],
+        budget: RetryBudget | None,
+        retry_on: _RetryOn | None,
+        retry_if_result: Callable[[Any], object] | None,
+        max_elapsed: _Seconds | None,
+        respect_retry_after: bool,
+        retry_after_cap: _Seconds,
+        nested: bool,
+    ) -> Self: ...
+    @property
+    def attempts(self) -> int:
+        """Attempts per call over all nodes, the first included."""
+    @property
+    def retry_on(self) -> _RetryOn | None:
+        """Which exceptions are retried; `None` for the classifier's own choice."""
+    @property
+    def retry_if_result(self) -> Callable[[Any], object] | None:
+        """The predicate on the value, or `None`."""
+    def draw(self, retry: int) -> float | None:
+        """Seconds before retry `retry` (1, 2, …), drawn anew; `None` for the user's own back-off."""
+
+@disjoint_base
+class Timeout:
+    """The clocks of a call, in seconds; a frozen value."""
+
+    def __new__(
+        cls,
+        total: _Seconds | None = None,
+        *,
+        attempt: _Seconds | None = None,
+        first_item: _Seconds | None = None,
+        idle: _Seconds | None = None,
+        late: Literal["return", "raise"] | None = None,
+    ) -> Self: ...
+    @property
+    def total(self) -> float | None:
+        """Seconds the whole call may take, or `None`."""
+    @property
+    def attempt(self) -> float | None:
+        """Seconds one attempt may take, or `None`."""
+    @property
+    def first_item(self) -> float | None:
+        """Seconds until a stream's first item, or `None`."""
+    @property
+    def idle(self) -> float | None:
+        """Seconds between two items of a stream, or `None`."""
+    @property
+    def late(self) -> Literal["return", "raise"]:
+        """What happens to a value that comes too late."""
+
+@disjoint_base
+class Pipeline:
+    """Several policies as one guard."""
+
+    def __new__(
+        cls,
+        *,
+        retry: Retry | None,
+        breaker: CircuitBreaker | None,
+        timeout: Timeout | None,
+        classify: _Judge,
+        answers: _Answers,
+        name: str,
+    ) -> Self: ...
+    @property
+    def name(self) -> str:
+        """Its label."""
+    @property
+    def source_id(self) -> int:
+        """The number that its events carry."""
+    @property
+    def retry(self) -> _PublicRetry | None:
+        """Its retry policy, or `None`."""
+    @property
+    def timeout(self) -> _PublicTimeout | None:
+        """Its clocks, or `None`."""
+    @property
+    def breaker(self) -> _PublicBreaker | None:
+        """Its breaker, or `None`."""
+    @property
+    def metrics(self) -> BreakerMetrics | None:
+        """Its breaker's metrics, or `None`."""
+    def _guard(self, function: Callable[..., Any], colour: _Colour) -> Guard: ...
+
+@disjoint_base
+class FailoverManager:
+    """A pool of nodes and the policies of the calls to them; the instance is the state."""
+
+    def __new__(
+        cls,
+        *,
+        name: str,
+        nodes: Sequence[_NodeRow],
+        heartbeat: _Beat | None,
+        breaker: CircuitBreaker | None,
+        retry: Retry | None,
+        timeout: Timeout | None,
+        classify: _Judge,
+        answers: _Answers,
+        exhausted: Literal["fail_fast", "wait", "try_anyway"],
+        cooldown_cap: float | timedelta,
+    ) -> Self: ...
+    @property
+    def name(self) -> str:
+        """Its label."""
+    @property
+    def source_id(self) -> int:
+        """The number that its events carry."""
+    @property
+    def breaker(self) -> None:
+        """A manager has a breaker per node: see `node_breaker`."""
+    @property
+    def metrics(self) -> ManagerMetrics:
+        """Its counts at this moment."""
+    def node_breaker(self, name: str) -> CircuitBreaker | None:
+        """The breaker of a node, or `None` if nodes have none."""
+    def start(self) -> None:
+        """Starts the heartbeat. Calls work without it: it begins with the first of them."""
+    def stop(self) -> None:
+        """Ends the heartbeat; calls still work."""
+    def remove_node(self, name: str) -> None:
+        """Takes a node out; calls that are there end as they would have."""
+    def drain(self, name: str) -> None:
+        """Gives a node no new call; the event `node_drained` tells when its last one has ended."""
+    def enable(self, name: str) -> None:
+        """Lets a node that was disabled or drained have calls again."""
+    def disable(self, name: str) -> None:
+        """Gives a node no call until it is enabled again, whatever else happens."""
+    def report(self, name: str, ok: bool, reason: str = "") -> None:
+        """An outside monitor's word on a node: `ok=False` marks it failed, `ok=True` takes that back."""
+    def beat(self, name: str) -> None:
+        """A heartbeat that a node sends us."""
+    def wait_ready(self, n: int = 1, timeout: _Seconds | None = None) -> bool:
+        """Waits until `n` nodes are ready; `False` if `timeout` seconds ran out."""
+    def await_ready(self, n: int = 1, timeout: _Seconds | None = None) -> Awaitable[bool]:
+        """The same, awaited."""
+    def _guard(self, function: Callable[..., Any] | None, colour: _Colour) -> Guard: ...
+    def _views(self) -> list[NodeView]: ...
+    def _add(self, row: _NodeRow) -> None: ...
+    def _explain(self) -> list[tuple[str, str]]: ...
+    def _heartbeat_probe(self) -> Any: ...
+
+@final
+class NodeView:
+    """What is thought of a node at one moment; frozen. `latency` and `not_before` are seconds."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> Literal["up", "suspect", "down", "recovering", "draining"]: ...
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def ready(self) -> bool: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def latency(self) -> float | None: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def recoveries(self) -> int: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def tier(self) -> int: ...
+    @property
+    def last_error(self) -> str | None: ...
+    @property
+    def not_before(self) -> float | None: ...
+
+@final
+class ManagerMetrics:
+    """A manager's counts at one moment; frozen. `mean_recovery_time` is in seconds."""
+
+    @property
+    def calls(self) -> int: ...
+    @property
+    def failovers(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def recoveries(self) -> int: ...
+    @property
+    def recovery_success_rate(self) -> float | None: ...
+    @property
+    def mean_recovery_time(self) -> float | None: ...
+    @property
+    def in_flight(self) -> int: ...
+
+@final
+class Scope:
+    """One attempt, as `holdfast.current_attempt()` shows it; frozen."""
+
+    @property
+    def call_id(self) -> int:
+        """The call's number in this process."""
+    @property
+    def number(self) -> int:
+        """The attempt's number, counted from 1 over the whole call; 0 for a block under `deadline()`."""
+    @property
+    def attempt(self) -> int:
+        """The same as `number`."""
+    @property
+    def deadline(self) -> float | None:
+        """The whole call's deadline as a moment of `time.monotonic()`; `None` without one."""
+    @property
+    def idempotency_key(self) -> str:
+        """A random key that all attempts of this call share."""
+    @property
+    def node(self) -> Any:
+        """The `Node` that is asked, or `None` outside a manager."""
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the whole call's deadline, not below 0; `None` without one."""
+    def _patience(self) -> float | None: ...
+    def _cut(self) -> bool: ...
+
+@final
+class Attempts:
+    """The attempts at one block: an iterator, sync and async."""
+
+    def __new__(cls, pipeline: Pipeline) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Block: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> NextAttempt: ...
+
+@final
+class Block:
+    """One attempt: a context manager around the block."""
+
+    @property
+    def number(self) -> int:
+        """The attempt's number, counted from 1."""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, _kind: object, raised: object, _trace: object, /) -> bool: ...
+
+@final
+class NextAttempt:
+    """The awaitable of an async loop's next attempt."""
+
+    def __await__(self) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: object) -> Any: ...
+    def throw(self, typ: object, val: object = None, tb: object = None) -> Any: ...
+    def close(self) -> None: ...
+
+@final
+class Guard:
+    """A guarded callable, of the same colour as what it guards."""
+
+    __name__: str
+    __qualname__: str
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> Any: ...
+    @property
+    def colour(self) -> _Colour:
+        """How it gives its answer."""
+    @property
+    def pipeline(self) -> Pipeline | FailoverManager:
+        """The pipeline or manager whose policies guard this callable."""
+    @property
+    def breaker(self) -> CircuitBreaker | None:
+        """The breaker, or `None`."""
+    @property
+    def metrics(self) -> BreakerMetrics | ManagerMetrics | None:
+        """The breaker's metrics, or `None`; a manager's own for a manager's guards."""
+
+@type_check_only
+class _Resumable:
+    """What the drivers share with Python's own generators and coroutines."""
+
+    def send(self, value: Any) -> Any: ...
+    def throw(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> Any: ...
+    def close(self) -> None: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+
+@final
+class GuardedGenerator(_Resumable):
+    """A guarded generator."""
+
+@final
+class GuardedCoroutine(_Resumable):
+    """A guarded call of a coroutine function."""
+
+    __name__: str
+    __qualname__: str
+    def __await__(self) -> Self: ...
+
+@final
+class GuardedStep(_Resumable):
+    """One step of a guarded async generator."""
+
+    def __await__(self) -> Self: ...
+
+@final
+class GuardedAsyncGenerator:
+    """A guarded async generator."""
+
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> GuardedStep: ...
+    def asend(self, value: Any) -> GuardedStep: ...
+    def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> GuardedStep: ...
+    def aclose(self) -> GuardedStep: ...
+
+def check_heartbeat(*fields: Any) -> None:
+    """Refuses the fields of a heartbeat that break a rule."""
+
+def deadline_scope(seconds: _Seconds) -> Scope:
+    """The scope of `with deadline(seconds):`, inside an outer deadline if there is one."""
+
+def set_interest(kinds: Sequence[str]) -> None:
+    """Says which kinds somebody listens to; the changes of state are always wanted, for the log."""
+
+def take_events() -> list[_EventRow] | None:
+    """Waits for events with the GIL released; `None` when the process ends."""
+
+def close_events() -> None:
+    """Ends the delivering thread once it has delivered what is queued."""
+
+def flush_events(timeout: float) -> bool:
+    """Waits until everything posted so far has been delivered; `False` if `timeout` seconds ran out."""
+
+def now() -> float:
+    """Seconds since the process' own origin."""
+
+def install_manual_clock() -> None:
+    """From now on time stands still until it is advanced."""
+
+def remove_manual_clock() -> None:
+    """From now on time is the system's again."""
+
+def advance_clock(seconds: _Seconds) -> None:
+    """Moves time on, waking everybody whose time comes, each at its own moment."""
+
+def clock_target(seconds: _Seconds) -> int:
+    """The moment `seconds` from now, for `step_clock`."""
+
+def step_clock(target: int) -> bool:
+    """Wakes the first waiter due by `target` and says true, or moves time there and says false."""
+
+def clock_busy() -> bool:
+    """Is somebody who was woken not done yet?"""
+
+def before_fork() -> None:
+    """Readies the runtime for a fork."""
+
+def after_fork_in_parent() -> None:
+    """Goes on in the parent."""
+
+def after_fork_in_child() -> None:
+    """Begins anew in the child."""
+
+def shutdown() -> None:
+    """Stops the background runtime; the interpreter is about to exit."""

@@ -1,0 +1,192 @@
+"""The values a manager is made of: its nodes, and how they are asked for signs of life."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from holdfast import _native, _wrap
+from holdfast._exceptions import refuse
+from holdfast._values import Value, is_text
+
+TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from holdfast._values import Seconds
+
+_CLIENTS = ("openai", "anthropic")
+
+
+class Node(Value):
+    """One of the places a call may go. A value: equal by its fields; a copy shares the target.
+
+    Args:
+        name: Its name, unique in its manager.
+        target: A callable of any colour, a LangChain Runnable, or a client (usable through ``@manager``
+            only).
+        address: Its origin for native probes, such as ``"http://127.0.0.1:8000"``. ``None``: the client's
+            own.
+        weight: Its share relative to the other nodes of its tier: finite, above 0.
+        tier: Lower tiers are asked first, a higher one only while no lower node is ready.
+        heartbeat: ``False``: the manager's heartbeat does not ask this node.
+        domains: What it shares with other nodes, such as ``("key:prod-1", "region:eu")``.
+
+    Raises:
+        ConfigurationError: A field is not what it must be.
+    """
+
+    __slots__ = ("name", "target", "address", "weight", "tier", "heartbeat", "domains")
+
+    name: str
+    target: Any
+    address: str | None
+    weight: float
+    tier: int
+    heartbeat: bool | None
+    domains: tuple[str, ...]
+
+    def __init__(
+        self,
+        name: str,
+        target: Any,
+        *,
+        address: str | None = None,
+        weight: float = 1.0,
+        tier: int = 0,
+        heartbeat: bool | None = None,
+        domains: Iterable[str] = (),
+    ) -> None:
+        if not is_text(name):
+            raise refuse("name", "be a non-empty string", name)
+        if not (callable(target) or _wrap.is_runnable(target) or _is_client(target)):
+            raise _wrap.bad_target("be callable, a LangChain Runnable or a client", target)
+        if address is not None and not is_text(address):
+            raise refuse("address", "be an origin such as 'http://127.0.0.1:8000', or None", address)
+        if isinstance(domains, str):
+            raise refuse("domains", "be several strings, such as ('key:prod-1',)", domains)
+        self._set(
+            name=name,
+            target=target,
+            address=address,
+            weight=weight,
+            tier=tier,
+            heartbeat=heartbeat,
+            domains=tuple(domains),
+        )
+
+    def __repr__(self) -> str:
+        # The target's own repr may hold a key.
+        return f"Node({self.name!r}, <{type(self.target).__name__}>, weight={self.weight}, tier={self.tier})"
+
+
+class HttpProbe(Value):
+    """Asks a node over HTTP, natively: it keeps its beat while Python is busy. A value.
+
+    Args:
+        path_or_url: A path, joined to the node's ``address`` (else its client's base URL), or a whole URL.
+        method: The request's method.
+        headers: Headers to send.
+        expect: The statuses that mean "alive". 200 to 399.
+
+    Raises:
+        ConfigurationError: A field is not what it must be.
+    """
+
+    __slots__ = ("path_or_url", "method", "headers", "expect")
+
+    path_or_url: str
+    method: str
+    headers: Mapping[str, str] | None
+    expect: range
+
+    def __init__(
+        self,
+        path_or_url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        expect: range = range(200, 400),
+    ) -> None:
+        if not is_text(path_or_url):
+            raise refuse("path_or_url", "be a path such as '/health', or a URL", path_or_url)
+        if not _is_run_of_statuses(expect):
+            raise refuse("expect", "be a range of statuses such as range(200, 400)", expect)
+        kept = None if headers is None else MappingProxyType(dict(headers))
+        self._set(path_or_url=path_or_url, method=method, headers=kept, expect=expect)
+
+    def _fields(self) -> dict[str, Any]:
+        # A plain dictionary, because a read-only view does not pickle.
+        return {**super()._fields(), "headers": None if self.headers is None else dict(self.headers)}
+
+    def __repr__(self) -> str:
+        # Headers may hold a key, and so may a URL.
+        where = _without_secrets(self.path_or_url)
+        return f"HttpProbe({where!r}, method={self.method!r}, expect={self.expect!r})"
+
+
+class Heartbeat(Value):
+    """How the nodes of a manager are asked for signs of life. A value.
+
+    Args:
+        interval: Seconds from one probe of a node to the next. 10.
+        failure_threshold: Misses in a row that mark a node failed. 3: one lost packet does not.
+        recovery_threshold: Answers in a row that bring it back. 2: one lucky answer does not.
+        timeout: Seconds an answer may take. 5.
+        jitter: The share of the interval, 0 to 1, by which each probe is moved at random. 0.1.
+        probe: What is asked: an :class:`HttpProbe`.
+
+    Raises:
+        ConfigurationError: A field is out of range or of the wrong type.
+    """
+
+    __slots__ = ("interval", "failure_threshold", "recovery_threshold", "timeout", "jitter", "probe")
+
+    interval: Seconds
+    failure_threshold: int
+    recovery_threshold: int
+    timeout: Seconds
+    jitter: float
+    probe: HttpProbe
+
+    def __init__(
+        self,
+        interval: Seconds = 10.0,
+        *,
+        failure_threshold: int = 3,
+        recovery_threshold: int = 2,
+        timeout: Seconds = 5.0,
+        jitter: float = 0.1,
+        probe: HttpProbe,
+    ) -> None:
+        if not _is_probe(probe):
+            raise refuse("probe", "be an HttpProbe", probe)
+        _native.check_heartbeat(interval, failure_threshold, recovery_threshold, timeout, jitter)
+        self._set(
+            interval=interval,
+            failure_threshold=failure_threshold,
+            recovery_threshold=recovery_threshold,
+            timeout=timeout,
+            jitter=jitter,
+            probe=probe,
+        )
+
+
+def _is_client(target: object) -> bool:
+    return any(cls.__module__.partition(".")[0] in _CLIENTS for cls in type(target).__mro__)
+
+
+def _is_probe(probe: object) -> bool:
+    return isinstance(probe, HttpProbe)
+
+
+def _is_run_of_statuses(expect: object) -> bool:
+    return isinstance(expect, range) and expect.step == 1 and len(expect) > 0
+
+
+def _without_secrets(url: str) -> str:
+    """The URL without its user, password and query."""
+    scheme, mark, rest = url.rpartition("://")
+    authority, slash, path = rest.partition("/") if mark else ("", "", rest)
+    path, asked, _query = path.partition("?")
+    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}{'?…' if asked else ''}"

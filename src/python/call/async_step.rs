@@ -1,0 +1,334 @@
+//! One step of a guarded async generator: the awaitable of its `__anext__`, `asend`, `athrow` and `aclose`.
+//!
+//! A step takes the stream's state out, works on it, and puts it back when it is over, so that a second step
+//! meanwhile is refused, as an async generator refuses it.
+
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::alarm::Alarm;
+use super::async_stream::{AsyncStream, Request, Run, Shared};
+use super::coroutine::awaited;
+use super::flow::Flow;
+use super::resume::{Input, Resumed, resume, unmistakable};
+use super::under_way::Call;
+use super::wait::{Look, Nap};
+use crate::pipeline::{Attempt, Step};
+use crate::policy::timeout::Phase;
+use crate::runtime::clock::{self, Busy};
+
+/// The awaitable of one step.
+#[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedStep")]
+#[derive(Debug)]
+pub struct StreamStep {
+    pub(super) stream: Py<AsyncStream>,
+    pub(super) state: Mutex<StepState>,
+}
+
+#[derive(Debug)]
+pub(super) enum StepState {
+    New(Request),
+    /// Waiting for what the user's iterator gave to wait for.
+    Waiting {
+        run: Run,
+        inner: Py<PyAny>,
+        alarm: Option<Alarm>,
+    },
+    Sleeping {
+        call: Call,
+        nap: Nap,
+    },
+    Closing {
+        inner: Py<PyAny>,
+    },
+    /// A step runs right now, or is over.
+    Spent,
+}
+
+/// How one step ends: with something to wait for (and the state to wait in), or for good.
+enum Turn {
+    Wait(StepState, Py<PyAny>),
+    Over(Shared, PyResult<Outcome>),
+}
+
+/// What a step that ends well gives.
+enum Outcome {
+    Item(Py<PyAny>),
+    /// The stream is at its end.
+    End,
+}
+
+/// What is to be done next.
+enum Todo<'py> {
+    Follow(Call, Step, Busy),
+    Ask(Run, Request),
+    Resume(Run, Py<PyAny>, Option<Alarm>, Input<'py>),
+    Return(Turn),
+}
+
+impl StreamStep {
+    pub(super) fn step(&self, py: Python<'_>, input: Input<'_>) -> PyResult<Py<PyAny>> {
+        let state = std::mem::replace(&mut *self.state.lock(), StepState::Spent);
+        match self.turn(py, state, input) {
+            Turn::Wait(state, on) => {
+                *self.state.lock() = state;
+                Ok(on)
+            }
+            Turn::Over(shared, result) => {
+                *self.shared().lock() = shared;
+                Err(match result {
+                    Ok(Outcome::Item(item)) => PyStopIteration::new_err((item,)),
+                    Ok(Outcome::End) => PyStopAsyncIteration::new_err(()),
+                    Err(error) => unmistakable(py, error, "async generator"),
+                })
+            }
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Mutex<Shared> {
+        &self.stream.get().shared
+    }
+
+    fn turn(&self, py: Python<'_>, state: StepState, input: Input<'_>) -> Turn {
+        let mut todo = match state {
+            StepState::New(request) => self.begin(py, request, input),
+            StepState::Waiting { run, inner, alarm } => Todo::Resume(run, inner, alarm, input),
+            StepState::Sleeping { call, nap } => sleep_on(py, call, nap, input),
+            StepState::Closing { inner } => close_on(py, inner, input),
+            StepState::Spent => {
+                // The stream's own state belongs to another step, or to nobody: it is left as it is.
+                let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
+                let text = "cannot reuse already awaited asend()/athrow()/aclose()";
+                return Turn::Over(shared, Err(PyRuntimeError::new_err(text)));
+            }
+        };
+        loop {
+            todo = match todo {
+                Todo::Follow(call, step, busy) => follow(py, call, step, busy),
+                Todo::Ask(run, request) => ask(py, run, request),
+                Todo::Resume(run, inner, alarm, input) => advance(py, run, inner, alarm, input),
+                Todo::Return(turn) => return turn,
+            };
+        }
+    }
+
+    fn begin<'py>(&self, py: Python<'py>, request: Request, input: Input<'py>) -> Todo<'py> {
+        let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
+        let over = |shared, result| Todo::Return(Turn::Over(shared, result));
+        if let Input::Throw(error) = input {
+            return over(shared, Err(error));
+        }
+        match (shared, request) {
+            (Shared::Busy, _) => {
+                let text = "anext(): asynchronous generator is already running";
+                over(Shared::Busy, Err(PyRuntimeError::new_err(text)))
+            }
+            (Shared::Done | Shared::New(_) | Shared::Ending(..), Request::Close) => {
+                over(Shared::Done, Ok(Outcome::Item(py.None())))
+            }
+            (Shared::Done | Shared::New(_) | Shared::Ending(..), Request::Throw(error)) => {
+                over(Shared::Done, Err(PyErr::from_value(error.into_bound(py))))
+            }
+            (Shared::Done, _) => over(Shared::Done, Ok(Outcome::End)),
+            (Shared::New(call), Request::Send(value)) if !value.is_none(py) => {
+                let text = "can't send non-None value to a just-started async generator";
+                over(Shared::New(call), Err(PyTypeError::new_err(text)))
+            }
+            (Shared::Ending(flow, end), _) => Todo::Return(ending(flow, end)),
+            (Shared::New(mut call), _) => match call.start(py) {
+                Ok(step) => Todo::Follow(call, step, Busy::idle()),
+                Err(error) => over(Shared::Done, Err(error)),
+            },
+            (Shared::Open(mut run), request) => {
+                run.since = clock::now();
+                match (&request, run.flow.next()) {
+                    (Request::Next | Request::Send(_), Some(item)) => {
+                        over(Shared::Open(run), Ok(Outcome::Item(item)))
+                    }
+                    _ => Todo::Ask(run, request),
+                }
+            }
+        }
+    }
+}
+
+/// Hands out what is left, then ends.
+fn ending(mut flow: Flow, end: Option<PyErr>) -> Turn {
+    match flow.next() {
+        Some(item) => Turn::Over(Shared::Ending(flow, end), Ok(Outcome::Item(item))),
+        None => Turn::Over(Shared::Done, end.map_or(Ok(Outcome::End), Err)),
+    }
+}
+
+/// Asks the user's iterator for its next step.
+fn ask(py: Python<'_>, run: Run, request: Request) -> Todo<'_> {
+    let made = run.call.within(py, || {
+        let source = run.source.bind(py);
+        match &request {
+            Request::Next => source.call_method0(intern!(py, "__anext__")),
+            Request::Send(value) => source.call_method1(intern!(py, "asend"), (value,)),
+            Request::Throw(error) => source.call_method1(intern!(py, "athrow"), (error,)),
+            Request::Close => Ok(py.None().into_bound(py)),
+        }
+    });
+    if matches!(request, Request::Close) {
+        return close(py, run);
+    }
+    match made.flatten().and_then(|made| awaited(&made)) {
+        Ok(inner) => Todo::Resume(run, inner.unbind(), None, Input::none(py)),
+        Err(error) => over(py, run, error, false, Busy::idle()),
+    }
+}
+
+/// Resumes what the user's iterator gave to wait for.
+fn advance<'py>(
+    py: Python<'py>,
+    run: Run,
+    inner: Py<PyAny>,
+    alarm: Option<Alarm>,
+    input: Input<'py>,
+) -> Todo<'py> {
+    let resumed = run.call.within(py, || resume(inner.bind(py), input));
+    let outcome = match resumed.unwrap_or_else(Resumed::Raised) {
+        Resumed::Yielded(on) => return suspend(py, run, inner, alarm, on.unbind()),
+        Resumed::Returned(value) => Ok(value.unbind()),
+        Resumed::Raised(error) => Err(error),
+    };
+    let ((outcome, ours), busy) = match alarm {
+        Some(alarm) => alarm.resolve(py, outcome),
+        None => ((outcome, false), Busy::idle()),
+    };
+    match outcome {
+        Ok(item) => yielded(py, run, item, busy),
+        Err(error) => over(py, run, error, ours, busy),
+    }
+}
+
+/// The user's iterator waits: from its first wait on, our clock runs.
+fn suspend(py: Python<'_>, mut run: Run, inner: Py<PyAny>, alarm: Option<Alarm>, on: Py<PyAny>) -> Todo<'_> {
+    let armed = if let Some(alarm) = alarm {
+        Ok(Some(alarm))
+    } else {
+        let phase = if run.begun { Phase::NextItem } else { Phase::FirstItem };
+        let since = run.since;
+        let expiry = run.call.execution().and_then(|execution| execution.binding(phase, since));
+        expiry.map(|expiry| Alarm::arm(py, expiry)).transpose()
+    };
+    Todo::Return(match armed {
+        Ok(alarm) => Turn::Wait(StepState::Waiting { run, inner, alarm }, on),
+        Err(no_loop) => Turn::Over(Shared::Done, Err(no_loop)),
+    })
+}
+
+fn yielded(py: Python<'_>, mut run: Run, item: Py<PyAny>, busy: Busy) -> Todo<'_> {
+    match run.flow.item(py, item) {
+        Ok(Some(item)) => {
+            run.call.handed();
+            run.begun = true;
+            Todo::Return(Turn::Over(Shared::Open(run), Ok(Outcome::Item(item))))
+        }
+        Ok(None) => Todo::Ask(run, Request::Next),
+        // The governor refuses the answer. The source is dropped, and with it closed.
+        Err(error) => over(py, run, error, false, busy),
+    }
+}
+
+/// The user's iterator has ended: well, or with an error.
+fn over(py: Python<'_>, mut run: Run, error: PyErr, ours: bool, busy: Busy) -> Todo<'_> {
+    let mut error = error;
+    if !ours && error.is_instance_of::<PyStopAsyncIteration>(py) {
+        match run.flow.end(py) {
+            Ok(()) => return ended(py, run, busy),
+            Err(refused) => error = refused,
+        }
+    }
+    let Run { mut call, flow, begun, .. } = run;
+    let step = match (begun, ours) {
+        (true, ours) => call.record_broken(py, &flow, error, ours),
+        (false, true) => call.record_timeout(Err(error)),
+        (false, false) => call.record_unchecked(py, Err(error)),
+    };
+    Todo::Follow(call, step, busy)
+}
+
+fn ended(py: Python<'_>, run: Run, busy: Busy) -> Todo<'_> {
+    let Run { mut call, flow, .. } = run;
+    match call.record_end(py.None()) {
+        Step::Finish(finish) => Todo::Return(ending(flow, call.finish(py, finish).err())),
+        step => Todo::Follow(call, step, busy),
+    }
+}
+
+/// Does what the machine says. `busy` tells a manual clock that we are at work.
+fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
+    let next = match step {
+        Step::Attempt(attempt) => return start(py, call, &attempt, busy),
+        Step::AskBackoff { retry } => call.ask_backoff(py, retry),
+        Step::Sleep { until } => {
+            return match Nap::until(py, until) {
+                Ok(nap) => sleep_on(py, call, nap, Input::none(py)),
+                Err(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
+            };
+        }
+        Step::Finish(finish) => {
+            let end = call.finish(py, finish).map(|_none| Outcome::End);
+            return Todo::Return(Turn::Over(Shared::Done, end));
+        }
+    };
+    match next {
+        Ok(step) => Todo::Follow(call, step, busy),
+        Err(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
+    }
+}
+
+/// Makes an attempt: the user's function is called, its iterator not yet asked.
+fn start<'py>(py: Python<'py>, mut call: Call, attempt: &Attempt, busy: Busy) -> Todo<'py> {
+    let since = clock::now();
+    let made = call.attempt(py, attempt, Phase::FirstItem).and_then(|made| {
+        let source = made.call_method0(intern!(py, "__aiter__"))?.unbind();
+        Ok((source, call.flow(py)?))
+    });
+    match made {
+        Ok((source, flow)) => Todo::Ask(Run { call, source, flow, begun: false, since }, Request::Next),
+        Err(error) => {
+            let step = call.record_unchecked(py, Err(error));
+            Todo::Follow(call, step, busy)
+        }
+    }
+}
+
+fn sleep_on<'py>(py: Python<'py>, mut call: Call, nap: Nap, input: Input<'py>) -> Todo<'py> {
+    match nap.look(py, input) {
+        Look::Asleep(on) => Todo::Return(Turn::Wait(StepState::Sleeping { call, nap }, on)),
+        Look::Awake(busy) => {
+            let step = call.wake();
+            Todo::Follow(call, step, busy)
+        }
+        Look::Raised(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
+    }
+}
+
+/// Closes the user's iterator: neutral for every policy.
+fn close(py: Python<'_>, run: Run) -> Todo<'_> {
+    let Run { mut call, source, .. } = run;
+    call.abandon();
+    let closing = source
+        .bind(py)
+        .getattr_opt(intern!(py, "aclose"))
+        .and_then(|aclose| aclose.map(|aclose| aclose.call0().and_then(|made| awaited(&made))).transpose());
+    match closing {
+        Ok(Some(inner)) => close_on(py, inner.unbind(), Input::none(py)),
+        Ok(None) => Todo::Return(Turn::Over(Shared::Done, Ok(Outcome::Item(py.None())))),
+        Err(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
+    }
+}
+
+fn close_on<'py>(py: Python<'py>, inner: Py<PyAny>, input: Input<'py>) -> Todo<'py> {
+    Todo::Return(match resume(inner.bind(py), input) {
+        Resumed::Yielded(on) => Turn::Wait(StepState::Closing { inner }, on.unbind()),
+        Resumed::Returned(value) => Turn::Over(Shared::Done, Ok(Outcome::Item(value.unbind()))),
+        Resumed::Raised(error) => Turn::Over(Shared::Done, Err(error)),
+    })
+}
