@@ -10,9 +10,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from colours import in_loop
 
 import holdfast as hf
+from colours import in_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

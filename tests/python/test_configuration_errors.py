@@ -123,14 +123,28 @@ OTHERS: list[Field] = [
 ]
 
 CASES = [
-    *((field, make, value) for field, make, extra in SPANS for value in [NAN, INF, -INF, -1, -0.001, timedelta(-1), *NOT_NUMBERS, *HUGE[:1], *extra]),
-    *((field, make, value) for field, make, extra in COUNTS for value in [0, -1, 1.0, 2.5, NAN, INF, *NOT_NUMBERS, *HUGE, *extra]),
-    *((field, make, value) for field, make, extra in NUMBERS for value in [NAN, INF, -INF, -1, *NOT_NUMBERS, *HUGE[:1], *extra]),
+    *(
+        (field, make, value)
+        for field, make, extra in SPANS
+        for value in [NAN, INF, -INF, -1, -0.001, timedelta(-1), *NOT_NUMBERS, *HUGE[:1], *extra]
+    ),
+    *(
+        (field, make, value)
+        for field, make, extra in COUNTS
+        for value in [0, -1, 1.0, 2.5, NAN, INF, *NOT_NUMBERS, *HUGE, *extra]
+    ),
+    *(
+        (field, make, value)
+        for field, make, extra in NUMBERS
+        for value in [NAN, INF, -INF, -1, *NOT_NUMBERS, *HUGE[:1], *extra]
+    ),
     *((field, make, value) for field, make, extra in OTHERS for value in extra),
 ]
 
 
-@pytest.mark.parametrize(("field", "make", "value"), CASES, ids=lambda v: repr(v)[:30] if not callable(v) else "")
+@pytest.mark.parametrize(
+    ("field", "make", "value"), CASES, ids=lambda v: repr(v)[:30] if not callable(v) else ""
+)
 def test_each_field_refuses_what_it_cannot_be(field: str, make: Callable[[Any], Any], value: Any) -> None:
     """`ConfigurationError` is a `ValueError` that names the field and states the rule, at the place of the mistake."""
     with pytest.raises(hf.ConfigurationError) as caught:
@@ -149,7 +163,10 @@ FINE: list[tuple[Callable[[Any], Any], list[Any]]] = [
     (lambda v: hf.CircuitBreaker(open_timeout=v), [1, 0.5, timedelta(seconds=3)]),
     (lambda v: hf.CircuitBreaker(failure_threshold=v, failure_rate=0.5), [None, 1, 2**31]),
     (lambda v: hf.CircuitBreaker(half_open_max_calls=v), [1, 16]),
-    (lambda v: hf.CircuitBreaker(window=v), [0.5, hf.CountWindow(1), hf.CountWindow(65_536), timedelta(minutes=1)]),
+    (
+        lambda v: hf.CircuitBreaker(window=v),
+        [0.5, hf.CountWindow(1), hf.CountWindow(65_536), timedelta(minutes=1)],
+    ),
     (lambda v: hf.CircuitBreaker(failure_rate=v), [None, 1, 0.01]),
     (hf.constant, [0, 0.0, 3, timedelta(0)]),
     (lambda v: hf.Retry(backoff=v), [0, 1.5, hf.linear(), lambda n: n]),

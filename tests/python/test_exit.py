@@ -50,7 +50,9 @@ ENDINGS = {
         "asyncio.run(main())"
     ),
     "an exception on its way": "manager.call(); sys.exit(0)",
-    "an exit from a thread's point of view": "threading.Thread(target=lambda: [manager.call() for _ in range(500)]).start()",
+    "an exit from a thread's point of view": (
+        "threading.Thread(target=lambda: [manager.call() for _ in range(500)]).start()"
+    ),
     "an async listener": (
         "async def listen(event): await asyncio.sleep(0)\n"
         "manager.subscribe(listen); breaker.subscribe(listen); breaker.force_open()"
@@ -74,7 +76,11 @@ def test_the_interpreter_exits_cleanly(ending: str) -> None:
     script = LATE if code is None else START + code
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", script], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-X", "dev", "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert time.monotonic() - began < 10
@@ -84,7 +90,8 @@ def test_ten_exits_with_a_live_heartbeat_and_listeners_are_clean() -> None:
     """What may happen once in ten times is not seen in ten runs side by side either."""
     script = START + "deadline = time.monotonic() + 0.1\nwhile time.monotonic() < deadline: manager.call()"
     children = [
-        subprocess.Popen([sys.executable, "-W", "error", "-c", script], stderr=subprocess.PIPE, text=True) for _ in range(10)
+        subprocess.Popen([sys.executable, "-W", "error", "-c", script], stderr=subprocess.PIPE, text=True)
+        for _ in range(10)
     ]
     ends = []
     for child in children:
@@ -102,7 +109,9 @@ def test_what_was_told_just_before_the_exit_is_heard() -> None:
         "breaker.force_open()\n"
     )
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
     assert done.stdout == "circuit_opened\n"
     assert done.stderr.count("circuit opened") == 1  # the log's last resort
     assert time.monotonic() - began < 1.9, "the exit waited for a thread that waited for it"

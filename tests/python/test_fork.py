@@ -86,7 +86,7 @@ def run(code: str, *, wait: float = 60) -> str:
 
 def test_r2_the_childs_heartbeat_starts_when_it_is_used_and_the_parents_goes_on() -> None:
     """The child asks nobody until its first call, then beats by itself; the parent never stops."""
-    out = run('''
+    out = run("""
 port = serve()
 manager = beating(port)
 ask = manager(lambda node: node.name)
@@ -112,13 +112,13 @@ assert ask() == "a"
 now = len(hits)
 until(lambda: len(hits) > now + 3, "the parent beats again")
 print("fine")
-''')
+""")
     assert out == "fine\n"
 
 
 def test_r2_a_fork_with_a_live_heartbeat_neither_hangs_nor_stops_it() -> None:
     """Twenty forks while a fast heartbeat runs and threads call: no child hangs, the parent beats on."""
-    out = run('''
+    out = run("""
 port = serve()
 manager = beating(port, 0.005)
 breaker = hf.CircuitBreaker(failure_threshold=3, open_timeout=0.001)
@@ -143,13 +143,13 @@ for thread in threads: thread.join()
 now = len(hits)
 until(lambda: len(hits) > now + 3, "the parent beats on")
 print("fine")
-''')
+""")
     assert out == "fine\n"
 
 
 def test_r2_listeners_are_inherited_and_hear_the_childs_own_events() -> None:
     """In the child a listener hears what happens there, from its first event on, and nothing of the parent's."""
-    out = run('''
+    out = run("""
 heard = []
 breaker = hf.CircuitBreaker("b")
 breaker.subscribe(lambda event: heard.append((event.kind, event.seq)))
@@ -165,26 +165,26 @@ in_child(child)
 breaker.force_open()
 until(lambda: len(heard) == 11, "the parent hears on")
 print("fine")
-''')
+""")
     assert out == "fine\n"
 
 
 def test_r2_the_childs_dice_differ() -> None:
     """Parent and children draw different jitter."""
-    out = run('''
+    out = run("""
 retry = hf.Retry(backoff=hf.exponential(8.0, cap=8.0))
 retry.draw(1)
 for _ in range(3):
     in_child(lambda: print([retry.draw(1) for _ in range(4)], flush=True))
 print([retry.draw(1) for _ in range(4)], flush=True)
-''')
+""")
     rows = out.splitlines()
     assert len(rows) == len(set(rows)) == 4
 
 
 def test_r2_a_child_forked_from_inside_a_call_gives_no_permit_of_the_parents_back() -> None:
     """The child's end of the call settles its own copy; the parent's count is the parent's."""
-    out = run('''
+    out = run("""
 breaker = hf.CircuitBreaker()
 def act():
     pid = os.fork()
@@ -199,7 +199,7 @@ if me == "child":
     sys.stdout.flush()
     os._exit(0)
 print(me)
-''')
+""")
     assert out == "parent\n"
 
 
@@ -209,7 +209,7 @@ def test_r2_multiprocessing_workers_use_guards(method: str, tmp_path: Path) -> N
     module = tmp_path / "worker_module.py"
     module.write_text(
         COMMON
-        + '''
+        + """
 breaker = hf.CircuitBreaker("workers", failure_threshold=2)
 
 @hf.Pipeline(breaker=breaker, retry=hf.Retry(3, backoff=hf.constant(0.001)))
@@ -239,7 +239,7 @@ if __name__ == "__main__":
     now = len(hits)
     until(lambda: len(hits) > now + 3, "the parent beats on")
     print("fine")
-''',
+""",
         "utf-8",
     )
     done = subprocess.run(

@@ -15,9 +15,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from colours import COLOURS, Colour
 
 import holdfast as hf
+from colours import COLOURS, Colour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,8 +128,14 @@ def test_what_streams_give_is_what_abcs_call_generators() -> None:
     from collections.abc import AsyncGenerator, Coroutine, Generator
 
     made = [guard(colour.make(lambda: 1))() for colour in COLOURS[1:]]
-    assert [isinstance(thing, kind) for thing, kind in zip(made, (Coroutine, Generator, AsyncGenerator), strict=True)]
-    assert all(isinstance(thing, kind) for thing, kind in zip(made, (Coroutine, Generator, AsyncGenerator), strict=True))
+    assert [
+        isinstance(thing, kind)
+        for thing, kind in zip(made, (Coroutine, Generator, AsyncGenerator), strict=True)
+    ]
+    assert all(
+        isinstance(thing, kind)
+        for thing, kind in zip(made, (Coroutine, Generator, AsyncGenerator), strict=True)
+    )
     made[0].close()
 
 

@@ -86,7 +86,9 @@ async def test_life_of_a_call(clock: ManualClock) -> None:
         with pytest.raises(ConnectionError, match="claude is down") as caught:
             await task
         assert asked == ["gpt", "claude", "gpt", "claude"]
-        assert [(tried.number, tried.node) for tried in hf.history(caught.value)] == list(enumerate(asked, start=1))
+        assert [(tried.number, tried.node) for tried in hf.history(caught.value)] == list(
+            enumerate(asked, start=1)
+        )
         # gpt failed three times in a row meanwhile: its breaker is open.
         assert story() == [
             "call_failed_over",

@@ -20,7 +20,13 @@ from holdfast.testing import record_events
 if TYPE_CHECKING:
     from holdfast.testing import ManualClock
 
-FIVE = ["node_marked_failed", "failover_started", "failover_completed", "recovery_started", "recovery_completed"]
+FIVE = [
+    "node_marked_failed",
+    "failover_started",
+    "failover_completed",
+    "recovery_started",
+    "recovery_completed",
+]
 
 
 class Server:
@@ -70,7 +76,12 @@ class Server:
 
 
 def heartbeat(**fields: Any) -> hf.Heartbeat:
-    standard: dict[str, Any] = {"interval": 1.0, "timeout": 0.5, "jitter": 0.0, "probe": hf.HttpProbe("/health")}
+    standard: dict[str, Any] = {
+        "interval": 1.0,
+        "timeout": 0.5,
+        "jitter": 0.0,
+        "probe": hf.HttpProbe("/health"),
+    }
     return hf.Heartbeat(**(standard | fields))
 
 
@@ -78,7 +89,10 @@ def test_life_of_a_heartbeat(clock: ManualClock) -> None:
     """A provider is killed and started again: found, told, left, found again, told, used again."""
     with Server() as alpha, Server() as beta:
         manager = hf.FailoverManager(
-            [hf.Node("alpha", lambda: "alpha", address=alpha.origin), hf.Node("beta", lambda: "beta", address=beta.origin)],
+            [
+                hf.Node("alpha", lambda: "alpha", address=alpha.origin),
+                hf.Node("beta", lambda: "beta", address=beta.origin),
+            ],
             heartbeat=heartbeat(failure_threshold=3, recovery_threshold=2),
         )
         with record_events(manager) as events, manager:
@@ -130,7 +144,8 @@ def test_a_bad_status_is_a_miss_and_says_so(clock: ManualClock) -> None:
     with Server(status=503) as server:
         probe = hf.HttpProbe("/health?deep=1", method="HEAD", headers={"x-key": "secret"})
         manager = hf.FailoverManager(
-            [hf.Node("a", lambda: "a", address=server.origin)], heartbeat=heartbeat(probe=probe, failure_threshold=1)
+            [hf.Node("a", lambda: "a", address=server.origin)],
+            heartbeat=heartbeat(probe=probe, failure_threshold=1),
         )
         with record_events(manager) as events, manager:
             clock.advance(0.0)
@@ -200,7 +215,9 @@ def test_a_manager_that_nobody_keeps_ends_its_own_heartbeat(clock: ManualClock) 
     import gc
 
     with Server() as server:
-        manager = hf.FailoverManager([hf.Node("a", lambda: "a", address=server.origin)], heartbeat=heartbeat())
+        manager = hf.FailoverManager(
+            [hf.Node("a", lambda: "a", address=server.origin)], heartbeat=heartbeat()
+        )
         manager.start()
         clock.advance(3.0)
         asked = len(server.asked)
