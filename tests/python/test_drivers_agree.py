@@ -102,7 +102,7 @@ SCENARIOS: dict[str, Scenario] = {
         (OSError,),
         2,
         OSError,
-        ["retry_scheduled", "circuit_opened", "retry_scheduled", "attempts_exhausted"],
+        ["retry_scheduled", "circuit_opened", "attempts_exhausted"],
     ),
     "the deadline is near": (
         lambda: {"retry": three(), "timeout": 0.9},
