@@ -202,7 +202,7 @@ async def test_b8_both_in_one_turn_of_the_loop(first: str) -> None:
     loop.call_later(0.01 if first == "theirs" else 0.03, task.cancel)
     import time
 
-    time.sleep(0.05)  # noqa: ASYNC251 to keep it is the point
+    time.sleep(0.05)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelled()
@@ -480,7 +480,7 @@ def test_a_call_that_nobody_awaits_does_not_disturb_an_error_on_its_way() -> Non
         try:
             forget()
         except KeyError as error:
-            assert "GuardedCoroutine" in str(error)  # noqa: PT017 pytest.raises would keep the frame
+            assert "GuardedCoroutine" in str(error)
         gc.collect()
 
 
