@@ -28,6 +28,7 @@ from holdfast._exceptions import (
     Truncated,
 )
 from holdfast._history import Tried, history
+from holdfast._llm import llm_defaults
 from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
 from holdfast._node import Heartbeat, HttpProbe, Node
 from holdfast._policies import Pipeline, resilient
@@ -80,6 +81,7 @@ __all__ = [
     "exponential",
     "history",
     "linear",
+    "llm_defaults",
     "resilient",
     "subscribe",
 ]

@@ -13,7 +13,7 @@ from holdfast._wrap import Guarding
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, Self, TypeAlias
+    from typing import Any, Self, SupportsIndex, TypeAlias, overload
 
     from holdfast._classify.custom import UserRule
     from holdfast._events import Event
@@ -55,7 +55,7 @@ class CountWindow(Value):
 
     def __init__(self, calls: int) -> None:
         if not isinstance(calls, int) or isinstance(calls, bool) or not 1 <= calls <= _MOST_CALLS:
-            raise refuse("window", f"hold a whole number of calls from 1 to {_MOST_CALLS}", calls)
+            raise refuse("calls", f"be a whole number from 1 to {_MOST_CALLS}", calls)
         self._set(calls=calls)
 
     def __repr__(self) -> str:
@@ -192,13 +192,23 @@ class Breakers(list[CircuitBreaker]):
 
     __slots__ = ()
 
-    def __getitem__(self, place: Any) -> Any:
-        if not isinstance(place, str):
-            return super().__getitem__(place)
-        for breaker in self:
-            if breaker.name == place:
-                return breaker
-        raise KeyError(place)
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, place: SupportsIndex | str, /) -> CircuitBreaker: ...
+        @overload
+        def __getitem__(self, place: slice, /) -> list[CircuitBreaker]: ...
+        def __getitem__(self, place: Any, /) -> Any: ...
+
+    else:
+
+        def __getitem__(self, place, /):
+            if not isinstance(place, str):
+                return super().__getitem__(place)
+            for breaker in self:
+                if breaker.name == place:
+                    return breaker
+            raise KeyError(place)
 
     def __contains__(self, item: object) -> bool:
         return any(breaker is item or breaker.name == item for breaker in self)

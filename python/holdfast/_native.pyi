@@ -310,6 +310,7 @@ class Pipeline:
         classify: _Judge,
         answers: _Answers,
         name: str,
+        like: Pipeline | None = None,
     ) -> Self: ...
     @property
     def name(self) -> str:

@@ -17,16 +17,18 @@ from holdfast._wrap import Guarding
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
-    from typing import Any, ParamSpec, Self, TypeAlias, TypeVar
+    from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
     from holdfast._breaker import Classifier
     from holdfast._classify import Verdict
+    from holdfast._completion import Completion, Governor
     from holdfast._events import Event
     from holdfast._exceptions import StreamInterrupted
     from holdfast._values import Seconds
 
     P = ParamSpec("P")
     T = TypeVar("T")
+    Validate: TypeAlias = Callable[[Any], object] | Literal[False]
     Resume: TypeAlias = Callable[[StreamInterrupted], tuple[tuple[Any, ...], dict[str, Any]] | None]
 
 
@@ -43,7 +45,8 @@ class Pipeline(Guarding, State, _native.Pipeline):
             rules that would have applied anyway).
         validate: ``answer -> object``: raises, or returns ``False``, if a complete answer must not be
             believed; it then counts as a failure (:class:`Truncated`). Not asked about a plain generator's
-            items.
+            items. Answers of chat models and clients are checked for being whole first; ``False``: they are
+            not (docs/guides/streaming.md).
         resume: ``StreamInterrupted -> (args, kwargs) | None``: how to go on after a stream broke that had
             been handed out in part: the arguments of the next attempt, whose items follow. ``None``: the
             error is raised.
@@ -53,7 +56,11 @@ class Pipeline(Guarding, State, _native.Pipeline):
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ()
+    __slots__ = ("_completion", "_given")
+
+    # What its form for chat models and clients is made of (`_chat.py`).
+    _completion: Completion | None
+    _given: dict[str, Any]
 
     def __new__(
         cls,
@@ -61,24 +68,37 @@ class Pipeline(Guarding, State, _native.Pipeline):
         retry: Retry | int | None = None,
         breaker: CircuitBreaker | int | None = None,
         timeout: Timeout | Seconds | None = None,
-        validate: Callable[[Any], object] | None = None,
+        validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
         name: str | None = None,
-        _governor: Callable[[], Any] | None = None,
+        _rules: Callable[[BaseException], Verdict] = _classify.judge_plain,
+        _completion: Completion | None = None,
+        _like: Pipeline | None = None,
     ) -> Self:
         retry = as_retry(retry)
-        validate, resume = checked_answers(validate, resume)
+        answers = checked_answers(validate, resume, _completion)
         breaker = as_breaker(breaker)
-        return super().__new__(
+        self = super().__new__(
             cls,
             retry=retry,
             breaker=breaker,
             timeout=as_timeout(timeout),
-            classify=compose(classify, breaker.classify if breaker is not None else None, retry),
-            answers=(validate, _governor, resume),
+            classify=compose(classify, breaker.classify if breaker is not None else None, retry, _rules),
+            answers=answers,
             name=label(name, "pipeline"),
+            like=_like,
         )
+        given = {
+            "retry": retry,
+            "breaker": breaker,
+            "validate": validate,
+            "classify": classify,
+            "resume": resume,
+        }
+        object.__setattr__(self, "_given", {**given, "timeout": self.timeout, "name": self.name})
+        object.__setattr__(self, "_completion", _completion)
+        return self
 
     def _as_pipeline(self) -> Pipeline:
         return self
@@ -113,7 +133,7 @@ def resilient(
     retry: Retry | int | None = None,
     breaker: CircuitBreaker | int | None = None,
     timeout: Timeout | Seconds | None = None,
-    validate: Callable[[Any], object] | None = None,
+    validate: Validate | None = None,
     classify: Classifier | None = None,
     resume: Resume | None = None,
     name: str | None = None,
@@ -131,22 +151,24 @@ def resilient(
 
 
 def checked_answers(
-    validate: Callable[[Any], object] | None, resume: Resume | None
-) -> tuple[Callable[[Any], None] | None, Resume | None]:
-    """Both must be callable; a validator that returns ``False`` raises."""
+    validate: Validate | None, resume: Resume | None, completion: Completion | None = None
+) -> tuple[Callable[[Any], None] | None, Callable[[], Governor] | None, Resume | None]:
+    """The validator (which raises where it was to return ``False``), the factory of governors, and `resume`."""
     if resume is not None and not callable(resume):
         raise refuse("resume", "be callable: resume(interrupted) -> (args, kwargs) or None", resume)
-    if validate is None:
-        return None, resume
-    if not callable(validate):
-        raise refuse("validate", "be callable: it is given the answer", validate)
+    if validate is not None and validate is not False and not callable(validate):
+        raise refuse("validate", "be callable (it is given the answer), None or False", validate)
+    if completion is not None:
+        return (None if validate is False else completion.validate), completion.governor, resume
+    if validate is None or validate is False:
+        return None, None, resume
     asked = validate
 
     def check(answer: Any) -> None:
         if asked(answer) is False:
             raise Truncated("The answer was refused by validate.", received=answer)
 
-    return check, resume
+    return check, None, resume
 
 
 def as_retry(value: Retry | int | None) -> Retry | None:
@@ -175,10 +197,12 @@ def as_timeout(value: Timeout | Seconds | None) -> Timeout | None:
 
 
 def compose(
-    user: Classifier | None, breaker: Classifier | None, retry: Retry | None
+    user: Classifier | None,
+    breaker: Classifier | None,
+    retry: Retry | None,
+    rules: Callable[[BaseException], Verdict] = _classify.judge_plain,
 ) -> Callable[[BaseException], Verdict]:
-    """One classifier: the user's, the breaker's and the retry's narrowing over the rules for plain calls."""
-    rules: Callable[[BaseException], Verdict] = _classify.judge_plain
+    """One classifier: the user's, the breaker's and the retry's narrowing over the rules that apply anyway."""
     if breaker is not None:
         rules = _classify.make_classifier(breaker, rules)
     if user is not None:

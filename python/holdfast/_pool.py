@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from holdfast import _native, _wrap
+from holdfast import _classify, _native, _wrap
 from holdfast._breaker import CircuitBreaker
+from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
 from holdfast._node import Heartbeat, HttpProbe, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
     from holdfast._breaker import Classifier
+    from holdfast._classify import Verdict
+    from holdfast._completion import Completion
     from holdfast._events import Event
-    from holdfast._policies import Resume
+    from holdfast._policies import Resume, Validate
     from holdfast._retry import Retry
     from holdfast._timeout import Timeout
     from holdfast._values import Seconds
@@ -83,13 +86,14 @@ class FailoverManager(State, _native.FailoverManager):
         breaker: CircuitBreaker | int | Default | None = DEFAULT,
         retry: Retry | int | None = None,
         timeout: Timeout | Seconds | None = None,
-        validate: Callable[[Any], object] | None = None,
+        validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
         cooldown_cap: Seconds = 600.0,
         threads: bool = False,
-        _governor: Callable[[], Any] | None = None,
+        _rules: Callable[[BaseException], Verdict] = _classify.judge_plain,
+        _completion: Completion | None = None,
     ) -> Self:
         name = label(name, "failover")
         listed = _checked(nodes)
@@ -99,7 +103,9 @@ class FailoverManager(State, _native.FailoverManager):
             raise refuse("heartbeat", "be a Heartbeat or None", heartbeat)
         template = CircuitBreaker(name) if isinstance(breaker, Default) else as_breaker(breaker)
         retry = as_retry(retry)
-        validate, resume = checked_answers(validate, resume)
+        if _completion is None and all(is_chat_model(node.target) for node in listed):
+            _rules, _completion = _classify.classify, completion_of(validate)
+        answers = checked_answers(validate, resume, _completion)
         beat = None
         if heartbeat is not None:
             beat = (
@@ -117,8 +123,8 @@ class FailoverManager(State, _native.FailoverManager):
             breaker=template,
             retry=retry,
             timeout=as_timeout(timeout),
-            classify=compose(classify, template.classify if template is not None else None, retry),
-            answers=(validate, _governor, resume),
+            classify=compose(classify, template.classify if template is not None else None, retry, _rules),
+            answers=answers,
             exhausted=exhausted,
             cooldown_cap=cooldown_cap,
         )

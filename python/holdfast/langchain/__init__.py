@@ -12,7 +12,7 @@ and bounded in time; `FailoverChatModel(nodes)` is one chat model over several. 
 `runnable.py`      every other runnable: behind a pipeline, or several behind a manager
 `_bindings.py`     tools and schemas, translated by each node for itself
 `_copies.py`       the same runnable with the retries of its SDK off, on a copy
-`_messages.py`     where a stream's content begins, and who answered
+`_messages.py`     the attempts of one call, and who answered
 =================  ===========================================================================================
 
 What it deliberately does not do: decide anything. When to retry and where to go next is the core's business.

@@ -1,4 +1,4 @@
-"""One call's attempts, where a stream's content begins, and who answered."""
+"""One call's attempts and their arguments, and who answered."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, nullcontext
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.rate_limiters import BaseRateLimiter
@@ -41,34 +42,43 @@ class Attempts:
         return self.count
 
 
-def has_content(chunk: ChatGenerationChunk) -> bool:
-    """Does the chunk carry anything that a reader may already act upon: text, a tool call, reasoning?"""
-    message = chunk.message
-    return bool(
-        message.content
-        or getattr(message, "tool_call_chunks", None)
-        or any(bool(value) for value in message.additional_kwargs.values())
-    )
+class Resumable:
+    """The arguments of one call's attempts at a stream: those it was made with, or what `resume` changed.
+
+    Args:
+        args: Those given by position: the messages first.
+        kwargs: Those given by name.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._args = args
+        self._kwargs = kwargs
+
+    def changed(
+        self, model: BaseChatModel, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of an attempt, given what `resume` said: nothing, before a stream has broken.
+
+        New messages stand in the place of the first ones, in any form that `invoke` takes; names that it
+        does not mention stay as they were.
+        """
+        if args:
+            messages = model._convert_input(args[0]).to_messages()
+            args = (messages, *args[1:], *self._args[len(args) :])
+        return args or self._args, {**self._kwargs, **kwargs}
 
 
 def relay(chunks: Iterator[ChatGenerationChunk], **facts: Any) -> Iterator[ChatGenerationChunk]:
-    """The stream, signed with the facts, its empty beginning handed out together with the first content.
+    """The stream, its first chunk signed with the facts.
 
-    Providers open a stream with a chunk that holds a role and no words. Handing it out would commit the
-    call to this attempt although the reader has seen nothing yet; held back, a stream that breaks before
-    its first word can still be asked again.
+    The first only: metadata of chunks is added up, and a name twice is not a name.
     """
     with closing_sync(chunks):
-        held = []
         for chunk in chunks:
-            held.append(chunk)
-            if has_content(chunk):
-                break
-        # The first only: metadata of chunks is added up, and a name twice is not a name.
-        for chunk in held[:1]:
-            sign(chunk.message, **facts)
-        yield from held
-        yield from chunks
+            if facts:
+                sign(chunk.message, **facts)
+                facts = {}
+            yield chunk
 
 
 async def arelay(
@@ -76,16 +86,10 @@ async def arelay(
 ) -> AsyncGenerator[ChatGenerationChunk, None]:
     """`relay` for an asynchronous stream."""
     async with closing_async(chunks):
-        held = []
         async for chunk in chunks:
-            held.append(chunk)
-            if has_content(chunk):
-                break
-        for chunk in held[:1]:
-            sign(chunk.message, **facts)
-        for chunk in held:
-            yield chunk
-        async for chunk in chunks:
+            if facts:
+                sign(chunk.message, **facts)
+                facts = {}
             yield chunk
 
 
@@ -105,6 +109,8 @@ def as_chunk(result: ChatResult) -> ChatGenerationChunk:
     """A whole answer as the only chunk of a stream, for a model that cannot stream."""
     generation = result.generations[0]
     content = generation.message.model_dump(exclude={"type"})
+    # As LangChain does with a single answer: some providers say there how it ended.
+    content["response_metadata"] = {**(result.llm_output or {}), **content["response_metadata"]}
     message = AIMessageChunk(**content, chunk_position="last")
     return ChatGenerationChunk(message=message, generation_info=generation.generation_info)
 

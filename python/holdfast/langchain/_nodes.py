@@ -9,13 +9,9 @@ from typing import Any
 
 import holdfast as hf
 from holdfast._classify import classify
+from holdfast._completion import Completion
+from holdfast._llm import llm_fields
 from holdfast.langchain._copies import without_sdk_retries
-
-
-def pipeline_for_llms(fields: dict[str, Any]) -> Any:
-    """A pipeline with the given fields; the others have defaults for LLM calls."""
-    defaults: dict[str, Any] = {"retry": 3, "breaker": hf.CircuitBreaker(), "classify": classify}
-    return hf.Pipeline(**{**defaults, **fields})
 
 
 class Targets:
@@ -36,8 +32,10 @@ class Targets:
         return known[1]
 
 
-def manager_for_llms(nodes: Sequence[Any], kind: Any, fields: dict[str, Any]) -> Any:
-    """A failover manager whose nodes' targets are all of one kind.
+def manager_for_llms(
+    nodes: Sequence[Any], kind: Any, fields: dict[str, Any], completion: Completion | None = None
+) -> Any:
+    """A failover manager whose nodes' targets are all of one kind; fields not given are those for LLM calls.
 
     Raises:
         ConfigurationError: A target is of another kind, or the manager refuses a field.
@@ -48,10 +46,19 @@ def manager_for_llms(nodes: Sequence[Any], kind: Any, fields: dict[str, Any]) ->
             raise hf.ConfigurationError(
                 field="target", rule=f"be a {kind.__name__} (node {node.name!r})", value=type(node.target)
             )
-    return hf.FailoverManager(nodes, **{"classify": classify, **fields})
+    return hf.FailoverManager(nodes, **llm_fields(fields), _rules=classify, _completion=completion)
 
 
 @functools.lru_cache(maxsize=512)
 def takes_run_manager(hook: Callable[..., Any]) -> bool:
     """Does a `_generate` or `_agenerate` want to know its run? LangChain asks the signature, so do we."""
     return "run_manager" in inspect.signature(hook).parameters
+
+
+def marks_its_ends(model: Any) -> bool | None:
+    """Has every answer of this model an end marker? None: it is not known beforehand."""
+    names = {ancestor.__name__ for ancestor in type(model).__mro__}
+    if "ChatAnthropic" in names:
+        # Its streams carry the marker together with the usage, or not at all.
+        return bool(getattr(model, "stream_usage", True))
+    return True if "BaseChatOpenAI" in names else None

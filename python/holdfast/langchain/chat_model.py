@@ -26,8 +26,10 @@ from typing import Any, TypeVar, cast
 from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+from holdfast._chat import for_chat
 from holdfast.langchain._copies import quiet_model
-from holdfast.langchain._messages import Attempts, arelay, relay, sign_result
+from holdfast.langchain._messages import Attempts, Resumable, arelay, relay, sign_result
+from holdfast.langchain._nodes import marks_its_ends
 
 Model = TypeVar("Model", bound=BaseChatModel)
 Namespace = dict[str, Any]
@@ -44,7 +46,11 @@ def guard_chat_model(pipeline: Any, model: Model) -> Model:
         model: The chat model. It is not changed; the retries of its SDK are off on the copy that is used.
     """
     cls: type[Model] = _guarded_class(type(model))
-    return _assemble(cls, pipeline, quiet_model(model))
+    chat = for_chat(pipeline, "langchain")
+    marks = marks_its_ends(model)
+    if chat._completion is not None and marks is not None:
+        chat._completion.tell(None, marks)
+    return _assemble(cls, chat, quiet_model(model))
 
 
 def _assemble(cls: type[Model], pipeline: Any, inner: Model) -> Model:
@@ -144,21 +150,24 @@ async def _agenerate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
 
 
 def _stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
-    inner, attempts = self._holdfast_inner, Attempts(paid=1)
+    inner, attempts, given = self._holdfast_inner, Attempts(paid=1), Resumable(args, kwargs)
 
-    def attempt() -> Iterator[ChatGenerationChunk]:
+    def attempt(*other: Any, **others: Any) -> Iterator[ChatGenerationChunk]:
         number = attempts.begin(inner.rate_limiter)
-        return relay(inner._stream(*args, **kwargs), attempts=number)
+        now, named = given.changed(inner, other, others)
+        return relay(inner._stream(*now, **named), **({} if other or others else {"attempts": number}))
 
     return cast("Iterator[ChatGenerationChunk]", self._holdfast_pipeline.stream(attempt))
 
 
 def _astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
-    inner, attempts = self._holdfast_inner, Attempts(paid=1)
+    inner, attempts, given = self._holdfast_inner, Attempts(paid=1), Resumable(args, kwargs)
 
-    async def attempt() -> AsyncIterator[ChatGenerationChunk]:
+    async def attempt(*other: Any, **others: Any) -> AsyncIterator[ChatGenerationChunk]:
         number = await attempts.abegin(inner.rate_limiter)
-        async with aclosing(arelay(inner._astream(*args, **kwargs), attempts=number)) as chunks:
+        now, named = given.changed(inner, other, others)
+        facts = {} if other or others else {"attempts": number}
+        async with aclosing(arelay(inner._astream(*now, **named), **facts)) as chunks:
             async for chunk in chunks:
                 yield chunk
 

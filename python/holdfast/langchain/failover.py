@@ -18,9 +18,11 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import PrivateAttr
 
+from holdfast._chat import completion_of
+from holdfast._completion import Completion
 from holdfast.langchain._bindings import Recipe, bound_arguments, rebind
-from holdfast.langchain._messages import Attempts, arelay, as_chunk, relay, sign_result
-from holdfast.langchain._nodes import Targets, manager_for_llms, takes_run_manager
+from holdfast.langchain._messages import Attempts, Resumable, arelay, as_chunk, relay, sign_result
+from holdfast.langchain._nodes import Targets, manager_for_llms, marks_its_ends, takes_run_manager
 
 # The fields of every chat model; everything else is the manager's. `name` names both.
 _OWN_FIELDS = frozenset(BaseChatModel.model_fields) - {"name"}
@@ -34,7 +36,7 @@ class FailoverChatModel(BaseChatModel):
             SDKs are off on the copies that are used.
         fields: The fields of `holdfast.FailoverManager` (`heartbeat`, `breaker`, `balancer`, `timeout`, …),
             and those that every chat model has (`callbacks`, `tags`, `metadata`, `cache`, `rate_limiter`,
-            …). Errors are judged by the classifier for LLM calls unless `classify` is given.
+            …). The defaults are those of `holdfast.llm_defaults`.
 
     Raises:
         ConfigurationError: A target is not a chat model, or the manager refuses a field.
@@ -45,6 +47,7 @@ class FailoverChatModel(BaseChatModel):
     """
 
     _manager: Any = PrivateAttr()
+    _completion: Completion = PrivateAttr()
     _targets: Targets = PrivateAttr()
     _models: tuple[BaseChatModel, ...] = PrivateAttr()
     _recipe: Recipe | None = PrivateAttr(default=None)
@@ -52,13 +55,15 @@ class FailoverChatModel(BaseChatModel):
     def __init__(self, nodes: Sequence[Any], **fields: Any) -> None:
         own = {key: fields.pop(key) for key in list(fields) if key in _OWN_FIELDS}
         nodes = list(nodes)
-        manager = manager_for_llms(nodes, BaseChatModel, fields)
+        completion = completion_of(fields.get("validate"), demanding=True)
+        manager = manager_for_llms(nodes, BaseChatModel, fields, completion)
         targets = Targets()
         models = tuple(targets.of(node.target) for node in nodes)
         own.setdefault("output_version", models[0].output_version)
         own.setdefault("profile", models[0].profile)
         super().__init__(name=fields.get("name"), **own)
         self._manager, self._targets, self._models = manager, targets, models
+        self._completion = completion
 
     @property
     def manager(self) -> Any:
@@ -126,7 +131,7 @@ class FailoverChatModel(BaseChatModel):
         attempts = Attempts()
 
         def attempt(node: Any) -> ChatResult:
-            model: BaseChatModel = self._targets.of(node.target)
+            model = self._model_of(node)
             number = attempts.begin(model.rate_limiter)
             result = self._generate_on(model, messages, stop, run_manager, kwargs)
             return sign_result(result, node=node.name, attempts=number)
@@ -143,7 +148,7 @@ class FailoverChatModel(BaseChatModel):
         attempts = Attempts()
 
         async def attempt(node: Any) -> ChatResult:
-            model: BaseChatModel = self._targets.of(node.target)
+            model = self._model_of(node)
             number = await attempts.abegin(model.rate_limiter)
             result = await self._agenerate_on(model, messages, stop, run_manager, kwargs)
             return sign_result(result, node=node.name, attempts=number)
@@ -157,17 +162,18 @@ class FailoverChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        attempts = Attempts()
+        attempts, given = Attempts(), Resumable((messages,), kwargs)
 
-        def attempt(node: Any) -> Iterator[ChatGenerationChunk]:
-            model: BaseChatModel = self._targets.of(node.target)
+        def attempt(node: Any, *other: Any, **others: Any) -> Iterator[ChatGenerationChunk]:
+            model = self._model_of(node)
             number = attempts.begin(model.rate_limiter)
-            if model._should_stream(async_api=False, **{**kwargs, "stream": True}):
+            (asked,), named = given.changed(model, other, others)
+            if model._should_stream(async_api=False, **{**named, "stream": True}):
                 run = {} if run_manager is None else {"run_manager": run_manager}
-                chunks = model._stream(messages, stop=stop, **run, **self._arguments(model, kwargs))
+                chunks = model._stream(asked, stop=stop, **run, **self._arguments(model, named))
             else:
-                chunks = iter([as_chunk(self._generate_on(model, messages, stop, run_manager, kwargs))])
-            return relay(chunks, node=node.name, attempts=number)
+                chunks = iter([as_chunk(self._generate_on(model, asked, stop, run_manager, named))])
+            return relay(chunks, **({} if other or others else {"node": node.name, "attempts": number}))
 
         return cast("Iterator[ChatGenerationChunk]", self._manager.run_stream(attempt))
 
@@ -178,17 +184,19 @@ class FailoverChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        attempts = Attempts()
+        attempts, given = Attempts(), Resumable((messages,), kwargs)
 
-        async def attempt(node: Any) -> AsyncIterator[ChatGenerationChunk]:
-            model: BaseChatModel = self._targets.of(node.target)
+        async def attempt(node: Any, *other: Any, **others: Any) -> AsyncIterator[ChatGenerationChunk]:
+            model = self._model_of(node)
             number = await attempts.abegin(model.rate_limiter)
-            if model._should_stream(async_api=True, **{**kwargs, "stream": True}):
+            (asked,), named = given.changed(model, other, others)
+            if model._should_stream(async_api=True, **{**named, "stream": True}):
                 run = {} if run_manager is None else {"run_manager": run_manager}
-                chunks = model._astream(messages, stop=stop, **run, **self._arguments(model, kwargs))
+                chunks = model._astream(asked, stop=stop, **run, **self._arguments(model, named))
             else:
-                chunks = _once(as_chunk(await self._agenerate_on(model, messages, stop, run_manager, kwargs)))
-            async with aclosing(arelay(chunks, node=node.name, attempts=number)) as relayed:
+                chunks = _once(as_chunk(await self._agenerate_on(model, asked, stop, run_manager, named)))
+            facts = {} if other or others else {"node": node.name, "attempts": number}
+            async with aclosing(arelay(chunks, **facts)) as relayed:
                 async for chunk in relayed:
                     yield chunk
 
@@ -235,6 +243,14 @@ class FailoverChatModel(BaseChatModel):
     def _first_streaming(self, async_api: bool) -> BaseChatModel | None:
         models = (model for model in self._models if model._should_stream(async_api=async_api, stream=True))
         return next(models, None)
+
+    def _model_of(self, node: Any) -> BaseChatModel:
+        """The model to call at this node; what is known of its end markers is told first."""
+        model: BaseChatModel = self._targets.of(node.target)
+        marks = marks_its_ends(model)
+        if marks is not None:
+            self._completion.tell(node.name, marks)
+        return model
 
     def _arguments(self, model: BaseChatModel, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments as this model wants them: tools in the format of its provider."""

@@ -14,9 +14,10 @@ from typing import Any, TypeVar, cast
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 
+import holdfast as hf
 from holdfast.langchain._copies import without_sdk_retries
 from holdfast.langchain._messages import closing_async
-from holdfast.langchain._nodes import Targets, manager_for_llms, pipeline_for_llms
+from holdfast.langchain._nodes import Targets, manager_for_llms
 from holdfast.langchain.chat_model import guard_chat_model
 
 Bare = Runnable[Any, Any]
@@ -30,13 +31,12 @@ def with_resilience(runnable: AnyRunnable, **fields: Any) -> AnyRunnable:
         runnable: A chat model comes back as a model of the same class, a binding of one as a binding; any
             other runnable as a `ResilientRunnable`. It is not changed: the retries of its SDK are off on a
             copy.
-        fields: The fields of `holdfast.Pipeline`. Unless given: three attempts, a circuit breaker, and the
-            classifier for LLM calls.
+        fields: The fields of `holdfast.Pipeline`; the defaults are those of `holdfast.llm_defaults`.
 
     Raises:
         ConfigurationError: A field breaks a rule.
     """
-    return cast("AnyRunnable", wrap_runnable(pipeline_for_llms(fields), runnable))
+    return cast("AnyRunnable", wrap_runnable(hf.llm_defaults(**fields), runnable))
 
 
 def wrap_runnable(pipeline: Any, runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
@@ -164,8 +164,7 @@ class FailoverRunnable(_Guarded):
     Args:
         nodes: `holdfast.Node`s whose targets are runnables. They are not changed; the retries of their SDKs
             are off on the copies that are used.
-        fields: The fields of `holdfast.FailoverManager`. Errors are judged by the classifier for LLM calls
-            unless `classify` is given.
+        fields: The fields of `holdfast.FailoverManager`; the defaults are those of `holdfast.llm_defaults`.
 
     Raises:
         ConfigurationError: A target is not a runnable, or the manager refuses a field.

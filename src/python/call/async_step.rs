@@ -211,7 +211,7 @@ fn suspend(py: Python<'_>, mut run: Run, inner: Py<PyAny>, alarm: Option<Alarm>,
     let armed = if let Some(alarm) = alarm {
         Ok(Some(alarm))
     } else {
-        let phase = if run.begun { Phase::NextItem } else { Phase::FirstItem };
+        let phase = if run.begun || run.flow.heard() { Phase::NextItem } else { Phase::FirstItem };
         let since = run.since;
         let expiry = run.call.execution().and_then(|execution| execution.binding(phase, since));
         expiry.map(|expiry| Alarm::arm(py, expiry)).transpose()
@@ -229,7 +229,13 @@ fn yielded(py: Python<'_>, mut run: Run, item: Py<PyAny>, busy: Busy) -> Todo<'_
             run.begun = true;
             Todo::Return(Turn::Over(Shared::Open(run), Ok(Outcome::Item(item))))
         }
-        Ok(None) => Todo::Ask(run, Request::Next),
+        Ok(None) => {
+            run.call.heard();
+            if run.flow.heard() {
+                run.since = clock::now();
+            }
+            Todo::Ask(run, Request::Next)
+        }
         // The governor refuses the answer. The source is dropped, and with it closed.
         Err(error) => over(py, run, error, false, busy),
     }

@@ -14,21 +14,42 @@ use pyo3::prelude::*;
 pub struct Flow {
     governor: Option<Py<PyAny>>,
     pending: VecDeque<Py<PyAny>>,
+    heard: bool,
 }
 
 impl Flow {
     /// A flow for one attempt, governed if there is a factory of governors.
-    pub fn new(py: Python<'_>, factory: Option<&Py<PyAny>>) -> PyResult<Self> {
+    ///
+    /// `interrupted` is the error of a stream that this attempt goes on with.
+    pub fn new(
+        py: Python<'_>,
+        factory: Option<&Py<PyAny>>,
+        interrupted: Option<&Py<PyAny>>,
+    ) -> PyResult<Self> {
         let governor = factory.map(|factory| factory.call0(py)).transpose()?;
-        Ok(Self { governor, pending: VecDeque::new() })
+        if let (Some(governor), Some(error)) = (&governor, interrupted)
+            && let Some(after) = governor.bind(py).getattr_opt(intern!(py, "after"))?
+        {
+            after.call1((error,))?;
+        }
+        Ok(Self { governor, pending: VecDeque::new(), heard: false })
     }
 
     /// Takes an item in; what may be handed out now, if anything.
     pub fn item(&mut self, py: Python<'_>, item: Py<PyAny>) -> PyResult<Option<Py<PyAny>>> {
         let Some(governor) = &self.governor else { return Ok(Some(item)) };
         let released = governor.call_method1(py, intern!(py, "item"), (item,))?;
+        if !self.heard {
+            let heard = governor.bind(py).getattr_opt(intern!(py, "heard"))?;
+            self.heard = heard.map_or(Ok(false), |heard| heard.is_truthy())?;
+        }
         self.release(py, &released)?;
         Ok(self.next())
+    }
+
+    /// Has any content come, handed out or held back? From then on silence is a stall, not a late start.
+    pub const fn heard(&self) -> bool {
+        self.heard
     }
 
     /// The stream has ended: what was held back is released, if the answer is whole.

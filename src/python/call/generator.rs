@@ -15,6 +15,7 @@ use super::guard::Guard;
 use super::resume::{Input, Resumed, resume, unmistakable};
 use super::under_way::Call;
 use super::wait;
+use crate::base::Time;
 use crate::pipeline::{Attempt, Step};
 use crate::policy::timeout::Phase;
 use crate::runtime::clock::{self, Busy};
@@ -44,6 +45,8 @@ struct Run {
     flow: Flow,
     /// Has anything been handed out?
     begun: bool,
+    /// Since when we wait for the first content, while all that came was held back.
+    since: Option<Time>,
 }
 
 type Turn = (State, PyResult<Progress>);
@@ -127,8 +130,9 @@ fn ending(mut flow: Flow, end: PyResult<Py<PyAny>>) -> Turn {
 
 /// Resumes the user's iterator once.
 fn turn<'py>(py: Python<'py>, mut run: Run, input: Input<'py>) -> Todo<'py> {
-    let phase = if run.begun { Phase::NextItem } else { Phase::FirstItem };
-    run.call.waits(py, phase, clock::now());
+    let phase = if run.begun || run.flow.heard() { Phase::NextItem } else { Phase::FirstItem };
+    let since = *run.since.get_or_insert_with(clock::now);
+    run.call.waits(py, phase, since);
     let resumed = match run.call.within(py, || resume(run.inner.bind(py), input)) {
         Ok(resumed) => resumed,
         Err(error) => Resumed::Raised(error),
@@ -148,9 +152,15 @@ fn yielded(py: Python<'_>, mut run: Run, item: PyResult<Py<PyAny>>) -> Todo<'_> 
         Ok(Some(item)) => {
             run.call.handed();
             run.begun = true;
+            run.since = None;
             Todo::Return((State::Running(run), Ok(Progress::Item(item))))
         }
-        Ok(None) => Todo::Resume(run, Input::none(py)),
+        Ok(None) => {
+            run.call.heard();
+            // A role is no content: the clock of the first item goes on.
+            run.since = run.since.filter(|_| !run.flow.heard());
+            Todo::Resume(run, Input::none(py))
+        }
         Err(error) => {
             // The governor refuses the answer: nobody reads the rest of it.
             let closed = close(run.inner.bind(py));
@@ -210,7 +220,9 @@ fn begin<'py>(py: Python<'py>, mut call: Call, attempt: &Attempt) -> Todo<'py> {
         Ok((inner, call.flow(py)?))
     });
     match made {
-        Ok((inner, flow)) => Todo::Resume(Run { call, inner, flow, begun: false }, Input::none(py)),
+        Ok((inner, flow)) => {
+            Todo::Resume(Run { call, inner, flow, begun: false, since: None }, Input::none(py))
+        }
         Err(error) => {
             let step = match call.waited(py, Err(error)) {
                 (outcome, true) => call.record_timeout(outcome),

@@ -39,11 +39,23 @@ pub struct Call {
     scope: Option<Py<Scope>>,
     /// The youngest mark on an exception when the attempt began.
     mark: u64,
+    /// The error of the stream that the attempt goes on with.
+    interrupted: Option<Py<PyAny>>,
 }
 
 impl Call {
     pub const fn new(guard: Py<Guard>, args: Py<PyTuple>, kwargs: Option<Py<PyDict>>) -> Self {
-        Self { guard, args, kwargs, execution: None, last: None, id: None, scope: None, mark: 0 }
+        Self {
+            guard,
+            args,
+            kwargs,
+            execution: None,
+            last: None,
+            id: None,
+            scope: None,
+            mark: 0,
+            interrupted: None,
+        }
     }
 
     /// Asks for the first step.
@@ -175,6 +187,7 @@ impl Call {
         match answer.and_then(|answer| answer.extract::<Option<(Py<PyTuple>, Py<PyDict>)>>(py)) {
             Ok(Some((args, kwargs))) => {
                 (self.args, self.kwargs) = (args, Some(kwargs));
+                self.interrupted = Some(error.value(py).clone().into_any().unbind());
                 if let Some(execution) = &mut self.execution {
                     execution.uncommit();
                 }
@@ -230,7 +243,14 @@ impl Call {
 
     /// The flow of a new attempt's stream.
     pub fn flow(&self, py: Python<'_>) -> PyResult<Flow> {
-        Flow::new(py, self.guard.get().wiring().governor.as_ref())
+        Flow::new(py, self.guard.get().wiring().governor.as_ref(), self.interrupted.as_ref())
+    }
+
+    /// An item has come and is held back: a sign of life all the same (B4).
+    pub fn heard(&mut self) {
+        if let Some(execution) = &mut self.execution {
+            execution.progress(clock::now());
+        }
     }
 
     /// An item is on its way to the consumer: the call is committed, and its lease renewed.
@@ -271,6 +291,7 @@ impl Call {
         visit.call(&self.args)?;
         visit.call(&self.kwargs)?;
         visit.call(&self.scope)?;
+        visit.call(&self.interrupted)?;
         if let Some(Ok(value)) = &self.last {
             visit.call(value)?;
         }

@@ -93,7 +93,8 @@ impl Pipeline {
 #[pymethods]
 impl Pipeline {
     #[new]
-    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name))]
+    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name, like=None))]
+    #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         retry: Option<Bound<'_, Retry>>,
         breaker: Option<Bound<'_, CircuitBreaker>>,
@@ -101,6 +102,8 @@ impl Pipeline {
         classify: Bound<'_, PyAny>,
         answers: Answers,
         name: &str,
+        // Another form of this pipeline, whose events are its own.
+        like: Option<Bound<'_, Self>>,
     ) -> PyResult<Self> {
         let py = classify.py();
         let kept = (retry.as_ref().map(|r| r.clone().unbind()), timeout.as_ref().map(|t| t.clone().unbind()));
@@ -109,7 +112,7 @@ impl Pipeline {
         let target = target.map_err(|error| errors::config(py, &error))?;
         let (target, whole) = target.unwrap_or((Target::Bare, None));
         let parts = Parts {
-            source: Source::new(name),
+            source: like.map_or_else(|| Source::new(name), |like| like.get().wiring.plan.source.clone()),
             retry,
             timeout,
             classify,

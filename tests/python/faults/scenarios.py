@@ -37,6 +37,8 @@ class Scenario:
 
 
 SCENARIOS: dict[str, Scenario] = {}
+SLOW = 0.6
+"""Seconds that the healthy answer of ``slow-ok`` takes."""
 
 
 def play(wire: Wire, request: Request) -> None:
@@ -85,6 +87,12 @@ def _healthy_tool(wire: Wire, request: Request) -> None:
     wire.begin_stream()
     wire.events([*shapes.opening(kind), *shapes.tool_content(kind), *shapes.tool_ending(kind)])
     wire.end_stream()
+
+
+@_scenario("slow-ok")
+def _slow_ok(wire: Wire, request: Request) -> None:
+    wire.pause(SLOW)
+    healthy(wire, request)
 
 
 # ── statuses ────────────────────────────────────────────────────────────────────────────────────
@@ -299,6 +307,12 @@ def _stall(wire: Wire, request: Request) -> None:
     wire.hold()
 
 
+@_scenario("stall-unframed", hangs=True, stream=True)
+def _stall_unframed(wire: Wire, request: Request) -> None:
+    _first_half(wire, request, framed=False)
+    wire.hold()
+
+
 @_scenario("keepalive-mid", hangs=True, stream=True)
 def _keepalive_mid(wire: Wire, request: Request) -> None:
     _first_half(wire, request)
@@ -342,6 +356,43 @@ def _cut_reset(wire: Wire, request: Request) -> None:
     _first_half(wire, request)
     wire.pause(0.05)
     wire.reset()
+
+
+@_scenario("cut-role", stream=True)
+def _cut_role(wire: Wire, request: Request) -> None:
+    wire.begin_stream()
+    wire.events(shapes.opening(request.dialect))
+    wire.hang_up()
+
+
+@_scenario("no-marker", stream=True, silent=True)
+def _no_marker(wire: Wire, request: Request) -> None:
+    """All that was to be said, and a good end of the connection, but no end marker."""
+    wire.begin_stream()
+    wire.events([*shapes.opening(request.dialect), *shapes.content(request.dialect)])
+    wire.end_stream()
+
+
+@_scenario("cut-tool-after-text", stream=True, silent=True)
+def _cut_tool_after_text(wire: Wire, request: Request) -> None:
+    kind = request.dialect
+    wire.begin_stream()
+    wire.events([*shapes.opening(kind), *shapes.content(kind), *shapes.tool_content(kind)[:-1]])
+    wire.end_stream()
+
+
+@_scenario("agent")
+def _agent(wire: Wire, request: Request) -> None:
+    """Asks for the tool, and when its result is there says that it is done."""
+    messages = request.body["messages"]
+    (healthy if any(m["role"] == "tool" for m in messages) else _healthy_tool)(wire, request)
+
+
+@_scenario("agent-cut", silent=True)
+def _agent_cut(wire: Wire, request: Request) -> None:
+    """The same, but what it asks for is cut off inside the arguments."""
+    messages = request.body["messages"]
+    (healthy if any(m["role"] == "tool" for m in messages) else _cut_tool)(wire, request)
 
 
 @_scenario("cut-tool", stream=True, silent=True)
