@@ -195,7 +195,8 @@ fn life_of_a_call() {
         " 2.7    chain: attempts_exhausted attempts=4 error=connect",
         " 2.7  raise",
     ]);
-    let told: Vec<_> = call.history().iter().map(|t| (t.number, t.node.as_deref().unwrap(), t.took)).collect();
+    let told: Vec<_> =
+        call.history().iter().map(|t| (t.number, t.node.as_deref().unwrap(), t.took)).collect();
     assert_eq!(told, [(1, "claude", WORK), (2, "gpt", WORK), (3, "claude", WORK), (4, "gpt", WORK)]);
 
     // A1: the open breaker costs no attempt, and when the last one opens there is nothing to wait for.
@@ -276,7 +277,10 @@ fn a5_the_deadline_ends_a_call_that_would_sleep_past_it() {
         " 1.2    p: attempts_exhausted attempts=2 error=connect",
         " 1.2  raise",
     ]);
-    assert_eq!(call.deadline(), Some(Expiry { at: Time::from_millis(2000), which: Which::Total, limit: 2 * S }));
+    assert_eq!(
+        call.deadline(),
+        Some(Expiry { at: Time::from_millis(2000), which: Which::Total, limit: 2 * S })
+    );
 }
 
 #[test]
@@ -374,7 +378,8 @@ fn a4_the_waits_are_rolled_after_the_cap_by_the_dice_that_were_brought() {
     };
     let told = run();
     assert_eq!(told, run(), "the same dice roll the same waits; seed {SEED}");
-    let sleeps: Vec<&str> = told.lines().filter_map(|line| line.split_once("sleep ")).map(|(_, t)| t).collect();
+    let sleeps: Vec<&str> =
+        told.lines().filter_map(|line| line.split_once("sleep ")).map(|(_, t)| t).collect();
     assert_eq!(sleeps.len(), 3);
     assert!(sleeps[0] != sleeps[1] && sleeps[1] != sleeps[2], "{sleeps:?}, seed {SEED}");
 }
