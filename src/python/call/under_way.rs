@@ -45,7 +45,17 @@ pub struct Call {
 
 impl Call {
     pub const fn new(guard: Py<Guard>, args: Py<PyTuple>, kwargs: Option<Py<PyDict>>) -> Self {
-        Self { guard, args, kwargs, execution: None, last: None, id: None, scope: None, mark: 0, interrupted: None }
+        Self {
+            guard,
+            args,
+            kwargs,
+            execution: None,
+            last: None,
+            id: None,
+            scope: None,
+            mark: 0,
+            interrupted: None,
+        }
     }
 
     /// Asks for the first step.
