@@ -48,11 +48,18 @@ class BreakerState(StrEnum):
     SHADOW = "shadow"
 
 
+_MOST_CALLS = 65_536
+"""What the native ring of outcomes can hold."""
+
+
 class CountWindow(Value):
     """A window over the last ``calls`` outcomes, for ``CircuitBreaker(window=…)``. A value.
 
     Args:
-        calls: How many outcomes it remembers, 1 to 1024; checked by the breaker.
+        calls: How many outcomes it remembers, 1 to 65 536.
+
+    Raises:
+        ConfigurationError: ``calls`` is not such a number.
     """
 
     __slots__ = ("calls",)
@@ -60,6 +67,8 @@ class CountWindow(Value):
     calls: int
 
     def __init__(self, calls: int) -> None:
+        if not isinstance(calls, int) or isinstance(calls, bool) or not 1 <= calls <= _MOST_CALLS:
+            raise refuse("calls", f"be a whole number from 1 to {_MOST_CALLS}", calls)
         self._set(calls=calls)
 
     def __repr__(self) -> str:

@@ -66,6 +66,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(call::deadline_scope, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;
     module.add_function(wrap_pyfunction!(events::set_interest, module)?)?;
+    module.add_function(wrap_pyfunction!(events::last_event, module)?)?;
     module.add_function(wrap_pyfunction!(events::take_events, module)?)?;
     module.add_function(wrap_pyfunction!(events::close_events, module)?)?;
     module.add_function(wrap_pyfunction!(events::flush_events, module)?)?;

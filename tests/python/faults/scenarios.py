@@ -37,6 +37,8 @@ class Scenario:
 
 
 SCENARIOS: dict[str, Scenario] = {}
+SLOW = 0.6
+"""Seconds that the healthy answer of ``slow-ok`` takes."""
 
 
 def play(wire: Wire, request: Request) -> None:
@@ -85,6 +87,12 @@ def _healthy_tool(wire: Wire, request: Request) -> None:
     wire.begin_stream()
     wire.events([*shapes.opening(kind), *shapes.tool_content(kind), *shapes.tool_ending(kind)])
     wire.end_stream()
+
+
+@_scenario("slow-ok")
+def _slow_ok(wire: Wire, request: Request) -> None:
+    wire.pause(SLOW)
+    healthy(wire, request)
 
 
 # ── statuses ────────────────────────────────────────────────────────────────────────────────────
@@ -296,6 +304,12 @@ def _keepalive_only(wire: Wire, request: Request) -> None:
 @_scenario("stall", hangs=True, stream=True)
 def _stall(wire: Wire, request: Request) -> None:
     _first_half(wire, request)
+    wire.hold()
+
+
+@_scenario("stall-unframed", hangs=True, stream=True)
+def _stall_unframed(wire: Wire, request: Request) -> None:
+    _first_half(wire, request, framed=False)
     wire.hold()
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import ssl
 import struct
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -124,7 +126,8 @@ class Wire:
 
     def _left(self) -> bool:
         try:
-            return self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            # The plain method even of a TLS socket: it looks at the bytes on the wire.
+            return socket.socket.recv(self.sock, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
         except BlockingIOError:
             return False
         except OSError:
@@ -132,21 +135,37 @@ class Wire:
 
 
 class FaultServer:
-    """A threaded HTTP server on a free loopback port. Use it as a context manager."""
+    """A threaded HTTP server on a free loopback port. Use it as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        tls: A certificate and its key, both in files; HTTPS then.
+    """
+
+    def __init__(self, tls: tuple[Path, Path] | None = None) -> None:
         self.requests: list[Request] = []
         self.closing = threading.Event()
         self._hits: Counter[str] = Counter()
         self._left: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._connections = 0
+        self._tls: ssl.SSLContext | None = None
+        if tls is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(*tls)
         self._tcp = _Listener(("127.0.0.1", 0), _Handler)
         self._tcp.faults = self
         self._thread = threading.Thread(target=self._tcp.serve_forever, args=(_POLL,), daemon=True)
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self._tcp.server_address[1]}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self._tcp.server_address[1]}"
+
+    @property
+    def connections(self) -> int:
+        """Connections made to the server so far."""
+        with self._lock:
+            return self._connections
 
     def url(self, scenario: str, suffix: str = "") -> str:
         """The base URL under which every request plays `scenario`."""
@@ -184,6 +203,14 @@ class FaultServer:
         self._tcp.server_close()
         self._thread.join()
 
+    def _connected(self, sock: socket.socket) -> socket.socket:
+        with self._lock:
+            self._connections += 1
+        if self._tls is None:
+            return sock
+        # The handshake is left to the first read, which happens on the connection's own thread.
+        return self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+
     def _arrived(self, path: str, headers: dict[str, str], body: Any) -> Request:
         _, marker, rest = path.partition("/s/")
         scenario, _, inner = rest.partition("/")
@@ -211,6 +238,10 @@ class _Listener(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 128
     faults: FaultServer
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        sock, address = super().get_request()
+        return self.faults._connected(sock), address
 
 
 class _Handler(socketserver.StreamRequestHandler):

@@ -164,7 +164,10 @@ def test_the_user_s_object_is_not_changed(alpha: LocalServer, chat: Make) -> Non
 
 
 def test_a_quiet_copy_is_quiet_in_every_client(alpha: LocalServer, chat: Make) -> None:
-    """Root clients and their resources have no retries, and share the connections of the originals."""
+    """Root clients and their resources have no retries.
+
+    The asynchronous ones share the connections of the originals, the others those of all such copies.
+    """
     bare = chat(alpha, max_retries=5)
     quiet = without_sdk_retries(bare)
     assert isinstance(quiet, ChatOpenAI)
@@ -176,7 +179,9 @@ def test_a_quiet_copy_is_quiet_in_every_client(alpha: LocalServer, chat: Make) -
     ):
         assert client.max_retries == 0
     assert quiet.client._client is quiet.root_client
-    assert quiet.root_client._client is bare.root_client._client
+    assert quiet.root_async_client._client is bare.root_async_client._client
+    other: Any = without_sdk_retries(chat(alpha))
+    assert quiet.root_client._client._transport is other.root_client._client._transport
     assert quiet.max_retries == 0
 
 
