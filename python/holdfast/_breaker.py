@@ -55,7 +55,7 @@ class CountWindow(Value):
 
     def __init__(self, calls: int) -> None:
         if not isinstance(calls, int) or isinstance(calls, bool) or not 1 <= calls <= _MOST_CALLS:
-            raise refuse("window", f"hold a whole number of calls from 1 to {_MOST_CALLS}", calls)
+            raise refuse("calls", f"be a whole number from 1 to {_MOST_CALLS}", calls)
         self._set(calls=calls)
 
     def __repr__(self) -> str:

@@ -756,7 +756,7 @@ def test_a_count_window_is_checked(calls: Any) -> None:
     """A window of a number of calls that cannot be is refused where it is made."""
     with pytest.raises(hf.ConfigurationError) as caught:
         hf.CountWindow(calls)
-    assert caught.value.field == "window"
+    assert caught.value.field == "calls"
 
 
 @pytest.mark.parametrize(
