@@ -54,6 +54,7 @@ __all__ = [
     "deadline_scope",
     "flush_events",
     "install_manual_clock",
+    "last_event",
     "now",
     "quicken_state",
     "remove_manual_clock",
@@ -576,6 +577,9 @@ def deadline_scope(seconds: _Seconds) -> Scope:
 
 def set_interest(kinds: Sequence[str]) -> None:
     """Says which kinds somebody listens to; the changes of state are always wanted, for the log."""
+
+def last_event() -> int:
+    """The number of the youngest event."""
 
 def take_events() -> list[_EventRow] | None:
     """Waits for events with the GIL released; `None` when the process ends."""

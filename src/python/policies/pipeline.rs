@@ -94,7 +94,6 @@ impl Pipeline {
 impl Pipeline {
     #[new]
     #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name, like=None))]
-    #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         retry: Option<Bound<'_, Retry>>,
         breaker: Option<Bound<'_, CircuitBreaker>>,
