@@ -26,6 +26,7 @@ class Scenario:
         hangs: A client without clocks of its own waits without end.
         stream: Has a meaning for streams only (a unary request gets a healthy answer).
         silent: Clients take it for a success.
+        speaks: Part of a stream's content comes before the fault does.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Scenario:
     hangs: bool = False
     stream: bool = False
     silent: bool = False
+    speaks: bool = False
 
 
 SCENARIOS: dict[str, Scenario] = {}
@@ -44,9 +46,10 @@ SLOW = 0.6
 def play(wire: Wire, request: Request) -> None:
     """Play the scenario that the request's path names.
 
-    ``<scenario>@<n>`` plays it for the first n requests and is healthy from then on.
+    ``<scenario>@<n>`` plays it for the first n requests and is healthy from then on. ``<scenario>~<word>`` is the
+    same scenario, counted by itself.
     """
-    name, _, times = request.scenario.partition("@")
+    name, _, times = request.scenario.partition("~")[0].partition("@")
     scenario = SCENARIOS.get(name)
     if scenario is None:
         wire.answer(404, {"error": {"message": f"no scenario {name!r}"}})
@@ -199,6 +202,19 @@ SCENARIOS["quota-anthropic-spend"] = Scenario(
         details={"error_code": "enforced_spend_limit_reached"},
     ),
 )
+
+
+@_scenario("quota-google-day")
+def _google_day(wire: Wire, request: Request) -> None:
+    quota = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
+    details = [
+        {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": quota}]},
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30240s"},
+    ]
+    inner = {"code": 429, "message": "Quota", "status": "RESOURCE_EXHAUSTED", "details": details}
+    wire.answer(429, {"error": inner})
+
+
 SCENARIOS["quota-credit-balance"] = Scenario(
     "quota-credit-balance", _refusal(400, "Your credit balance is too low to access the API.")
 )
@@ -301,19 +317,19 @@ def _keepalive_only(wire: Wire, request: Request) -> None:
     _keep_alive(wire)
 
 
-@_scenario("stall", hangs=True, stream=True)
+@_scenario("stall", hangs=True, stream=True, speaks=True)
 def _stall(wire: Wire, request: Request) -> None:
     _first_half(wire, request)
     wire.hold()
 
 
-@_scenario("stall-unframed", hangs=True, stream=True)
+@_scenario("stall-unframed", hangs=True, stream=True, speaks=True)
 def _stall_unframed(wire: Wire, request: Request) -> None:
     _first_half(wire, request, framed=False)
     wire.hold()
 
 
-@_scenario("keepalive-mid", hangs=True, stream=True)
+@_scenario("keepalive-mid", hangs=True, stream=True, speaks=True)
 def _keepalive_mid(wire: Wire, request: Request) -> None:
     _first_half(wire, request)
     _keep_alive(wire)
@@ -333,25 +349,25 @@ def _first_half(wire: Wire, request: Request, *, framed: bool = True) -> None:
 # ── streams that end wrongly ────────────────────────────────────────────────────────────────────
 
 
-@_scenario("cut-framed", stream=True)
+@_scenario("cut-framed", stream=True, speaks=True)
 def _cut_framed(wire: Wire, request: Request) -> None:
     _first_half(wire, request)
     wire.hang_up()
 
 
-@_scenario("cut-unframed", stream=True, silent=True)
+@_scenario("cut-unframed", stream=True, silent=True, speaks=True)
 def _cut_unframed(wire: Wire, request: Request) -> None:
     _first_half(wire, request, framed=False)
     wire.hang_up()
 
 
-@_scenario("cut-clean", stream=True, silent=True)
+@_scenario("cut-clean", stream=True, silent=True, speaks=True)
 def _cut_clean(wire: Wire, request: Request) -> None:
     _first_half(wire, request)
     wire.end_stream()
 
 
-@_scenario("cut-reset", stream=True)
+@_scenario("cut-reset", stream=True, speaks=True)
 def _cut_reset(wire: Wire, request: Request) -> None:
     _first_half(wire, request)
     wire.pause(0.05)
@@ -433,7 +449,10 @@ def _error_event(code: str, *, mid: bool) -> Play:
 for _code in EVENT_CODES:
     for _where in ("first", "mid"):
         SCENARIOS[f"error-{_where}-{_code}"] = Scenario(
-            f"error-{_where}-{_code}", _error_event(_code, mid=_where == "mid"), stream=True
+            f"error-{_where}-{_code}",
+            _error_event(_code, mid=_where == "mid"),
+            stream=True,
+            speaks=_where == "mid",
         )
 
 
