@@ -15,6 +15,7 @@ PYTHON ?= python3
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14 python3.14t
 PROFILE ?= release
 VENV ?= .venv
+SCORE := .venvs/scoreboard
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PY := $(abspath $(VENV))/bin/python
 CORE := --locked --no-default-features
@@ -130,6 +131,14 @@ stubtest: $(INTEGRATED)
 bench: $(INTEGRATED)
 	$(if $(wildcard benches/*.rs),cargo bench $(CORE))
 	for bench in $(wildcard benches/python/*.py); do $(PY) -P $$bench; done
+
+## scoreboard: one suite of breaker behaviours, asked of ours and of every breaker on PyPI
+.PHONY: scoreboard
+scoreboard: $(BUILT)
+	$(PYTHON) -m venv $(SCORE)
+	$(SCORE)/bin/python -m pip --disable-pip-version-check install --quiet -r benches/scoreboard/requirements.txt
+	$(SCORE)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(SCORE)/bin/python -P benches/scoreboard
 
 ## soak: what takes long: random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak

@@ -11,6 +11,7 @@ are Python values that are also decorators::
 Everything public is listed below.
 """
 
+from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Rule, Verdict, classify
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
@@ -28,9 +29,9 @@ from holdfast._exceptions import (
 )
 from holdfast._history import Tried, history
 from holdfast._llm import llm_defaults
-from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, __version__
+from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
 from holdfast._node import Heartbeat, HttpProbe, Node
-from holdfast._policies import BreakerState, CircuitBreaker, CountWindow, Pipeline, breakers, resilient
+from holdfast._policies import Pipeline, resilient
 from holdfast._pool import FailoverManager
 from holdfast._retry import Backoff, Retry, RetryBudget, constant, decorrelated, exponential, linear
 from holdfast._scope import current_attempt, deadline
@@ -58,6 +59,7 @@ __all__ = [
     "NoNodeReady",
     "Node",
     "NodeView",
+    "Permit",
     "Pipeline",
     "RateLimited",
     "Rejected",

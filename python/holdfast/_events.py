@@ -84,7 +84,7 @@ def _shown(value: Any) -> str:
 
 
 class _Subscription:
-    __slots__ = ("is_async", "kinds", "listener", "source_id")
+    __slots__ = ("after", "is_async", "kinds", "listener", "source_id")
 
     def __init__(self, listener: Listener, kinds: frozenset[str] | None, source_id: int | None) -> None:
         import inspect
@@ -93,11 +93,13 @@ class _Subscription:
         self.kinds = kinds
         self.source_id = source_id
         self.is_async = inspect.iscoroutinefunction(listener)
+        # What happened before is not for it, even if it is still on its way.
+        self.after = _native.last_event()
 
-    def wants(self, kind: str, sources: tuple[int, ...]) -> bool:
-        return (self.kinds is None or kind in self.kinds) and (
-            self.source_id is None or self.source_id in sources
-        )
+    def wants(self, event: Event, sources: tuple[int, ...]) -> bool:
+        if event.seq <= self.after or not (self.kinds is None or event.kind in self.kinds):
+            return False
+        return self.source_id is None or self.source_id in sources
 
 
 # Held for the moments in which the two below are replaced; never while a listener runs. It may be taken
@@ -192,7 +194,7 @@ def _deliver(event: Event, sources: tuple[int, ...]) -> None:
     if event.kind in _native.STATE_CHANGES:
         _log(event)
     for subscription in _subscriptions:
-        if subscription.wants(event.kind, sources):
+        if subscription.wants(event, sources):
             _hand(subscription, event)
 
 
@@ -230,6 +232,8 @@ def _in_child() -> None:
     _thread = _loop = None
     _changing = RLock()
     _native.after_fork_in_child()
+    for subscription in _subscriptions:
+        subscription.after = 0  # the child numbers its own events, from 1
 
 
 os.register_at_fork(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from holdfast import _classify
-from holdfast._policies import CircuitBreaker, Pipeline
+from holdfast._breaker import CircuitBreaker
+from holdfast._policies import Pipeline
 from holdfast._retry import Retry, RetryBudget, exponential
 from holdfast._timeout import Timeout
 from holdfast._values import Default

@@ -11,10 +11,10 @@ from typing import Any, Final, Literal, Self, TypeAlias, final, type_check_only
 
 from typing_extensions import disjoint_base
 
+from holdfast._breaker import BreakerState
+from holdfast._breaker import CircuitBreaker as _PublicBreaker
 from holdfast._classify import Verdict
 from holdfast._exceptions import StreamInterrupted
-from holdfast._policies import BreakerState
-from holdfast._policies import CircuitBreaker as _PublicBreaker
 from holdfast._retry import Retry as _PublicRetry
 from holdfast._timeout import Timeout as _PublicTimeout
 
@@ -28,6 +28,7 @@ __all__ = [
     "CircuitBreaker",
     "FailoverManager",
     "Guard",
+    "GuardStep",
     "GuardedAsyncGenerator",
     "GuardedCoroutine",
     "GuardedGenerator",
@@ -35,6 +36,7 @@ __all__ = [
     "ManagerMetrics",
     "NextAttempt",
     "NodeView",
+    "Permit",
     "Pipeline",
     "Retry",
     "RetryBudget",
@@ -52,7 +54,9 @@ __all__ = [
     "deadline_scope",
     "flush_events",
     "install_manual_clock",
+    "last_event",
     "now",
+    "quicken_state",
     "remove_manual_clock",
     "set_interest",
     "shutdown",
@@ -100,27 +104,7 @@ STATE_CHANGES: Final[frozenset[str]]
 class CircuitBreaker:
     """A circuit breaker; the instance is the state. Durations are seconds."""
 
-    def __new__(
-        cls,
-        name: str,
-        *,
-        failure_threshold: int | None,
-        success_threshold: int,
-        open_timeout: _Seconds,
-        half_open_max_calls: int,
-        failure_rate: float | None,
-        slow_call_rate: float | None,
-        slow_call: _Seconds | None,
-        minimum_calls: int,
-        window: _Seconds | None,
-        window_calls: int | None,
-        open_timeout_factor: float,
-        open_timeout_max: _Seconds | None,
-        open_timeout_jitter: float,
-        probe_lease: _Seconds | None,
-        classify: Any,
-        key: _Key | None,
-    ) -> Self: ...
+    def __new__(cls, made: str | CircuitBreaker, fields: dict[str, Any] | None = None) -> Self: ...
     @property
     def name(self) -> str:
         """Its label."""
@@ -151,8 +135,39 @@ class CircuitBreaker:
     def shadow(self) -> None:
         """Admits everything and says when it would have opened, until `reset`."""
     def reset(self) -> None:
-        """Closes it and forgets its recent past; the only way out of the manual states."""
-    def _of(self, key: str) -> CircuitBreaker | None: ...
+        """Closes it, and every key's, and forgets the recent past; the only way out of the manual states."""
+    def guard(self) -> Permit:
+        """A permit for one block: a context manager, sync and async."""
+    def __enter__(self) -> Permit: ...
+    def __exit__(self, _typ: object, value: object, _tb: object, /) -> bool: ...
+    def __aenter__(self) -> Awaitable[Permit]: ...
+    def __aexit__(self, _typ: object, value: object, _tb: object, /) -> Awaitable[bool]: ...
+    def _of(self, key: str) -> CircuitBreaker: ...
+    def _names(self) -> list[str]: ...
+
+@final
+class Permit:
+    """The right to run one block; a context manager, sync and async, for one use."""
+
+    @property
+    def is_probe(self) -> bool:
+        """Is the block a half-open breaker's probe?"""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, _typ: object, value: object, _tb: object, /) -> bool: ...
+    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aexit__(self, _typ: object, value: object, _tb: object, /) -> Awaitable[bool]: ...
+    def renew(self) -> bool:
+        """A sign of life from a block that takes long: a probe's lease starts anew. True while it is held."""
+    def first_item(self) -> bool:
+        """The first item of a stream has come: by this moment the block counts as slow or not."""
+
+@final
+class GuardStep:
+    """What `async with` awaits: done at the first step, since nothing here waits."""
+
+    def __await__(self) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
 
 @final
 class BreakerMetrics:
@@ -191,7 +206,10 @@ class BreakerMetrics:
     @property
     def mean_recovery_time(self) -> float | None: ...
     @property
-    def state_since(self) -> datetime | None: ...
+    def state_since(self) -> datetime: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
 
 @final
 class Backoff:
@@ -560,6 +578,9 @@ def deadline_scope(seconds: _Seconds) -> Scope:
 def set_interest(kinds: Sequence[str]) -> None:
     """Says which kinds somebody listens to; the changes of state are always wanted, for the log."""
 
+def last_event() -> int:
+    """The number of the youngest event."""
+
 def take_events() -> list[_EventRow] | None:
     """Waits for events with the GIL released; `None` when the process ends."""
 
@@ -571,6 +592,9 @@ def flush_events(timeout: float) -> bool:
 
 def now() -> float:
     """Seconds since the process' own origin."""
+
+def quicken_state(kind: type[CircuitBreaker], /) -> None:
+    """Puts a quick `state` into a subclass."""
 
 def install_manual_clock() -> None:
     """From now on time stands still until it is advanced."""

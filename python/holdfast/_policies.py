@@ -6,14 +6,12 @@ The numbers are checked by the native base classes, whose errors name field, rul
 
 from __future__ import annotations
 
-import weakref
-from enum import StrEnum
-
 from holdfast import _classify, _native, _wrap
+from holdfast._breaker import CircuitBreaker
 from holdfast._exceptions import Truncated, refuse
 from holdfast._retry import Retry
 from holdfast._timeout import Timeout
-from holdfast._values import State, Value, label
+from holdfast._values import State, label
 from holdfast._wrap import Guarding
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
     from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
+    from holdfast._breaker import Classifier
     from holdfast._classify import Verdict
-    from holdfast._classify.custom import UserRule
     from holdfast._completion import Completion, Governor
     from holdfast._events import Event
     from holdfast._exceptions import StreamInterrupted
@@ -30,136 +28,8 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     T = TypeVar("T")
-    Classifier: TypeAlias = UserRule | Iterable[UserRule]
-    Key: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], str]
     Validate: TypeAlias = Callable[[Any], object] | Literal[False]
     Resume: TypeAlias = Callable[[StreamInterrupted], tuple[tuple[Any, ...], dict[str, Any]] | None]
-
-
-class BreakerState(StrEnum):
-    """What a breaker's ``state`` may be."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-    FORCED_CLOSED = "forced_closed"
-    DISABLED = "disabled"
-    SHADOW = "shadow"
-
-
-class CountWindow(Value):
-    """A window over the last ``calls`` outcomes, for ``CircuitBreaker(window=…)``. A value.
-
-    Args:
-        calls: How many outcomes it remembers, 1 to 1024; checked by the breaker.
-    """
-
-    __slots__ = ("calls",)
-
-    calls: int
-
-    def __init__(self, calls: int) -> None:
-        self._set(calls=calls)
-
-    def __repr__(self) -> str:
-        return f"CountWindow({self.calls})"
-
-
-class CircuitBreaker(Guarding, State, _native.CircuitBreaker):
-    """Stops calling what keeps failing, and finds out gently when it works again.
-
-    Closed, it counts; when a rule trips it opens and rejects with :class:`CircuitOpen`; after
-    ``open_timeout`` it lets at most ``half_open_max_calls`` probes through at a time; ``success_threshold``
-    good ones close it, one bad one reopens it. (M. Nygard, "Release It!", 2007.)
-
-    Args:
-        name: A label for events, metrics and messages; equal names do not share state.
-        failure_threshold: Consecutive failures that open it; ``None`` turns the rule off. 5, as in Envoy.
-        success_threshold: Good probes that close it. 2: one may be luck.
-        open_timeout: Seconds open before the first probe. 30: incidents last minutes, blips seconds.
-        half_open_max_calls: Probes at a time, 1 to 16. 1: a struggling server is not asked twice.
-        failure_rate: Share of failures in the window, 0 to 1, that opens it; ``None``: off.
-        slow_call_rate: Share of slow calls in the window that opens it; ``None``: off. Needs ``slow_call``.
-        slow_call: Seconds after which a call is slow (a stream: the time to its first item).
-        minimum_calls: Calls in the window before a rate is judged: 1 of 1 is not 100 %.
-        window: Seconds, or ``CountWindow(n)`` for the last n calls.
-        open_timeout_factor: Each reopening without health in between multiplies the open time by this.
-        open_timeout_max: The longest open time, in seconds.
-        open_timeout_jitter: Spreads the open time by ± this share, 0 to 1.
-        probe_lease: Seconds after which a probe that never ends loses its slot. ``None``: 300.
-        classify: ``exc -> Verdict`` for what counts as a failure.
-        key: ``(args, kwargs) -> str``: one breaker per key.
-
-    Raises:
-        ConfigurationError: A field is out of range, of the wrong type, or contradicts another.
-    """
-
-    __slots__ = ("_pipe",)
-
-    def __new__(
-        cls,
-        name: str | None = None,
-        *,
-        failure_threshold: int | None = 5,
-        success_threshold: int = 2,
-        open_timeout: Seconds = 30.0,
-        half_open_max_calls: int = 1,
-        failure_rate: float | None = None,
-        slow_call_rate: float | None = None,
-        slow_call: Seconds | None = None,
-        minimum_calls: int = 10,
-        window: Seconds | CountWindow = 60.0,
-        open_timeout_factor: float = 1.0,
-        open_timeout_max: Seconds | None = None,
-        open_timeout_jitter: float = 0.0,
-        probe_lease: Seconds | None = None,
-        classify: Classifier | None = None,
-        key: Key | None = None,
-    ) -> Self:
-        self = super().__new__(
-            cls,
-            label(name, "breaker"),
-            failure_threshold=failure_threshold,
-            success_threshold=success_threshold,
-            open_timeout=open_timeout,
-            half_open_max_calls=half_open_max_calls,
-            failure_rate=failure_rate,
-            slow_call_rate=slow_call_rate,
-            slow_call=slow_call,
-            minimum_calls=minimum_calls,
-            window=None if isinstance(window, CountWindow) else window,
-            window_calls=window.calls if isinstance(window, CountWindow) else None,
-            open_timeout_factor=open_timeout_factor,
-            open_timeout_max=open_timeout_max,
-            open_timeout_jitter=open_timeout_jitter,
-            probe_lease=probe_lease,
-            classify=classify,
-            key=key,
-        )
-        if name is not None:
-            _named.add(self)
-        return self
-
-    def _alone(self) -> Pipeline:
-        return Pipeline(breaker=self, name=self.name)
-
-    def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Calls ``listener`` with this breaker's events from now on; returns the unsubscribe function."""
-        from holdfast import _events
-
-        return _events.subscribe(listener, source_id=self.source_id)
-
-    def __repr__(self) -> str:
-        return f"<CircuitBreaker {self.name!r} {self.state}>"
-
-
-_named: weakref.WeakSet[CircuitBreaker] = weakref.WeakSet()
-
-
-def breakers() -> dict[str, CircuitBreaker]:
-    """The live breakers that were given a name, by name; of several with one name, any one."""
-    return {breaker.name: breaker for breaker in _named}
 
 
 class Pipeline(Guarding, State, _native.Pipeline):

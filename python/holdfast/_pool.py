@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from holdfast import _classify, _native, _wrap
+from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
 from holdfast._node import Heartbeat, HttpProbe, Node
-from holdfast._policies import CircuitBreaker, as_breaker, as_retry, as_timeout, checked_answers, compose
+from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
 from holdfast._values import DEFAULT, Default, State, label
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     )
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
+    from holdfast._breaker import Classifier
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
     from holdfast._events import Event
-    from holdfast._policies import Classifier, Resume, Validate
+    from holdfast._policies import Resume, Validate
     from holdfast._retry import Retry
     from holdfast._timeout import Timeout
     from holdfast._values import Seconds

@@ -148,7 +148,7 @@ class RetryBudget(State, _native.RetryBudget):
         return f"<RetryBudget {self.available:g} left>"
 
 
-class Retry(Guarding, _native.Retry):
+class Retry(Guarding, State, _native.Retry):
     """Tries again, within a number of attempts, a budget and the deadline.
 
     A decorator, and a loop around a block::
@@ -159,9 +159,7 @@ class Retry(Guarding, _native.Retry):
 
     An argument that is an iterator is used up by the first attempt, so such a call is not repeated.
 
-    A copy is the same object and shares the budget. A pickle carries the fields: unpickled, a retry with a
-    budget of its own (``DEFAULT``) has a fresh one, and a retry with a budget that was given to it does not
-    pickle.
+    It holds its budget, which is state: it cannot be copied or pickled, and guards share it.
 
     Args:
         attempts: Attempts per call over all nodes, the first included. 3.
@@ -181,9 +179,7 @@ class Retry(Guarding, _native.Retry):
         ConfigurationError: A field is out of range or of the wrong type.
     """
 
-    __slots__ = ("_given", "_pipe")
-
-    _given: dict[str, Any]
+    __slots__ = ("_pipe",)
 
     def __new__(
         cls,
@@ -202,7 +198,7 @@ class Retry(Guarding, _native.Retry):
         if spent is not None and not isinstance(spent, _native.RetryBudget):
             raise refuse("budget", "be a RetryBudget, DEFAULT or None", budget)
         law: Any = constant(0) if backoff is None else backoff
-        self = super().__new__(
+        return super().__new__(
             cls,
             attempts,
             backoff=law._core if isinstance(law, Backoff) else law,
@@ -214,19 +210,6 @@ class Retry(Guarding, _native.Retry):
             retry_after_cap=retry_after_cap,
             nested=nested,
         )
-        given = {
-            "attempts": attempts,
-            "backoff": backoff,
-            "budget": budget,
-            "retry_on": retry_on,
-            "retry_if_result": retry_if_result,
-            "max_elapsed": max_elapsed,
-            "respect_retry_after": respect_retry_after,
-            "retry_after_cap": retry_after_cap,
-            "nested": nested,
-        }
-        object.__setattr__(self, "_given", given)
-        return self
 
     def _alone(self) -> Pipeline:
         from holdfast._policies import Pipeline
@@ -245,18 +228,5 @@ class Retry(Guarding, _native.Retry):
         """The same for ``async for attempt in Retry(3): with attempt: …``; the loop waits without blocking."""
         return _native.Attempts(self._as_pipeline())
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _retry, (type(self), self._given)
-
     def __repr__(self) -> str:
         return f"Retry({self.attempts})"
-
-
-def _retry(cls: type[Retry], given: dict[str, Any]) -> Retry:
-    return cls(**given)

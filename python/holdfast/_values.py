@@ -88,7 +88,7 @@ class State(Immutable):
     def __reduce_ex__(self, protocol: object) -> Never:
         kind = type(self).__name__
         raise TypeError(
-            f"a {kind} is its state and cannot be copied or pickled: share this one, or make a new one"
+            f"a {kind} holds shared state and cannot be copied or pickled: share this one, or make a new one"
         )
 
 

@@ -53,7 +53,7 @@ impl Execution {
     /// Sleeps before a node is asked again, unless the deadline or the budget forbids it (A3, A5).
     fn sleep(&mut self, wait: Duration, at: &mut Moment<'_>) -> Step {
         let until = at.now.after(wait);
-        if self.too_late(until) {
+        if self.too_late(until) || self.in_vain(until, at.now) {
             return self.give_up(at);
         }
         let budget = self.plan.retry.as_ref().and_then(|retry| retry.budget.as_deref());
@@ -98,6 +98,17 @@ impl Execution {
         let elapsed = self.plan.retry.as_ref().and_then(|retry| retry.max_elapsed);
         self.deadline.is_some_and(|deadline| then >= deadline.at)
             || elapsed.is_some_and(|span| then >= self.began().after(span))
+    }
+
+    /// Is it known already that nobody may be asked at `then`? An open breaker ends the loop (A1) before the
+    /// wait, not after it.
+    fn in_vain(&self, then: Time, now: Time) -> bool {
+        match &self.plan.target {
+            Target::Bare => false,
+            Target::Breaker(breaker) => breaker.is_shut(then),
+            Target::Keyed(keyed) => keyed.get(self.key(), now).is_shut(then),
+            Target::Roster(roster) => roster.is_shut(then, now),
+        }
     }
 
     fn last_kind(&self) -> &'static str {

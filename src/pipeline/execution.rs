@@ -160,6 +160,11 @@ impl Execution {
         self.began
     }
 
+    /// The call's key, where breakers are kept by key.
+    pub(super) fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or_default()
+    }
+
     /// The plan it follows.
     #[must_use]
     pub const fn plan(&self) -> &Arc<Plan> {
@@ -173,7 +178,7 @@ impl Execution {
             Target::Bare => self.take_off(Held::Nothing, None, at),
             Target::Breaker(breaker) => self.through(breaker, at),
             Target::Keyed(keyed) => {
-                let breaker = keyed.get(self.key.as_deref().unwrap_or_default(), at.now);
+                let breaker = keyed.get(self.key(), at.now);
                 self.through(&breaker, at)
             }
             Target::Roster(roster) => self.among(roster, at),

@@ -152,6 +152,14 @@ impl Roster {
         self.pool.ready_count(&mut |id| !exclude.contains(&id) && self.admissible(id, now), now) > 0
     }
 
+    /// Is it known at `now` that no node may be asked at `then`?
+    #[must_use]
+    pub fn is_shut(&self, then: Time, now: Time) -> bool {
+        let may_be_asked = &mut |id| self.breaker(id).is_none_or(|breaker| !breaker.is_shut(then));
+        self.pool.ready_count(may_be_asked, then) == 0
+            && self.earliest(now).is_none_or(|earliest| earliest > then)
+    }
+
     /// Which nodes there are and why each is or is not ready (P16).
     #[must_use]
     pub fn explain(&self, now: Time) -> Vec<(Arc<str>, String)> {

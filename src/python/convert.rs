@@ -17,7 +17,9 @@ pub fn given<'a, 'py>(value: Option<&'a Bound<'py, PyAny>>) -> Option<&'a Bound<
 
 /// A duration in seconds that may be zero: a finite `float`, an `int` (not a `bool`), or a `timedelta`.
 pub fn span(field: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let seconds = if value.is_instance_of::<PyDelta>() {
+    // Numbers first: to ask for a timedelta loads `datetime`, which `import holdfast` need not.
+    let is_number = value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>();
+    let seconds = if !is_number && value.is_instance_of::<PyDelta>() {
         value.call_method0("total_seconds")?.extract::<f64>()?
     } else {
         number(field, value, SECONDS_RULE)?

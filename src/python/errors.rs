@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -32,8 +33,20 @@ pub fn config(py: Python<'_>, error: &ConfigError) -> PyErr {
     raise(py, configuration_error(py), &error.to_string(), |kwargs| {
         kwargs.set_item("field", error.field)?;
         kwargs.set_item("rule", error.rule.as_str())?;
-        kwargs.set_item("value", error.value.as_str())
+        kwargs.set_item("value", described(py, &error.value)?)
     })
+}
+
+/// The value that the core, which knows no Python objects, has described as text: a number or a name.
+fn described<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    if let Ok(whole) = text.parse::<i64>() {
+        return whole.into_bound_py_any(py);
+    }
+    if let Ok(real) = text.parse::<f64>() {
+        return real.into_bound_py_any(py);
+    }
+    let name = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    name.unwrap_or(text).into_bound_py_any(py)
 }
 
 /// The same, with the value itself rather than its description.

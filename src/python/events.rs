@@ -71,7 +71,9 @@ pub fn set_interest(kinds: Vec<String>) {
 pub fn take_events(py: Python<'_>) -> PyResult<Option<Bound<'_, PyList>>> {
     DELIVERING.store(true, Ordering::Release);
     loop {
-        let batch = py.detach(|| dispatch::take(PATIENCE));
+        // The wake-up at the end of the process may have come together with events, and be spent.
+        let patience = if CLOSED.load(Ordering::Acquire) { Duration::ZERO } else { PATIENCE };
+        let batch = py.detach(|| dispatch::take(patience));
         if batch.events.is_empty() {
             if CLOSED.load(Ordering::Acquire) {
                 return Ok(None);
@@ -84,6 +86,12 @@ pub fn take_events(py: Python<'_>) -> PyResult<Option<Bound<'_, PyList>>> {
         }
         return Ok(Some(list));
     }
+}
+
+/// The number of the youngest event.
+#[pyfunction]
+pub fn last_event() -> u64 {
+    dispatch::last_number()
 }
 
 /// Ends the delivering thread once it has delivered what is queued.

@@ -45,6 +45,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     module.add_class::<policies::CircuitBreaker>()?;
     module.add_class::<policies::BreakerMetrics>()?;
+    module.add_class::<policies::Permit>()?;
+    module.add_class::<policies::GuardStep>()?;
     module.add_class::<policies::Retry>()?;
     module.add_class::<policies::RetryBudget>()?;
     module.add_class::<policies::Backoff>()?;
@@ -64,8 +66,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<call::NextAttempt>()?;
 
     module.add_function(wrap_pyfunction!(call::deadline_scope, module)?)?;
+    module.add_function(wrap_pyfunction!(call::quicken_state, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;
     module.add_function(wrap_pyfunction!(events::set_interest, module)?)?;
+    module.add_function(wrap_pyfunction!(events::last_event, module)?)?;
     module.add_function(wrap_pyfunction!(events::take_events, module)?)?;
     module.add_function(wrap_pyfunction!(events::close_events, module)?)?;
     module.add_function(wrap_pyfunction!(events::flush_events, module)?)?;

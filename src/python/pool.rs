@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -13,7 +12,7 @@ use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
 use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
-use crate::policy::breaker::{Breaker, BreakerConfig};
+use crate::policy::timeout::TimeoutConfig;
 use crate::pool::{Evidence, NodeConfig, Pool};
 use crate::python::call::{Callee, Colour, Guard, NodeTargets, Targets, Wiring, moment};
 use crate::python::convert::{choice, count, positive_span, real};
@@ -37,12 +36,6 @@ struct Described<'py> {
     targets: NodeTargets,
     asked: Option<Asked>,
     probe: Option<Bound<'py, PyAny>>,
-}
-
-/// A breaker like the user's, whose nodes wait no longer than the manager's cap.
-fn template(breaker: &Breaker, cooldown_cap: Duration) -> Breaker {
-    let config = BreakerConfig { cooldown_cap, ..breaker.config().clone() };
-    Breaker::new(breaker.source().clone(), config)
 }
 
 fn config_error(py: Python<'_>, error: &ConfigError) -> PyErr {
@@ -111,7 +104,9 @@ impl FailoverManager {
         let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
         let cap = positive_span("cooldown_cap", cooldown_cap)?;
         pool.set_cooldown_cap(cap);
-        let template = breaker.map(|breaker| template(breaker.get().breaker(), cap));
+        let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
+        let template = breaker.map(|breaker| breaker.get().template(&clocks, cap)).transpose();
+        let template = template.map_err(|e| config_error(py, &e))?;
         let roster = Arc::new(Roster::new(Arc::new(pool), source.clone(), template));
         let pulse = Arc::new(Pulse::new(Arc::clone(&roster)));
         let parts = Parts {

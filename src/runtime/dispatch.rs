@@ -156,6 +156,12 @@ pub fn flush(timeout: Duration) -> bool {
     true
 }
 
+/// The number of the youngest event: whoever begins to listen now has missed all up to it.
+#[must_use]
+pub fn last_number() -> u64 {
+    QUEUE.get().state.lock().seq
+}
+
 /// How many events this process has dropped so far.
 #[must_use]
 pub fn dropped() -> u64 {

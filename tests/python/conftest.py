@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from colours import COLOURS, Colour
 
 ROOT = Path(__file__).resolve().parents[2]

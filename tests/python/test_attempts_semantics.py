@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,16 +13,15 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from colours import COLOURS, Worker, in_loop, in_thread
 
 import holdfast as hf
+from colours import COLOURS, Worker, in_loop, in_thread
 from holdfast.testing import record_events, scripted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from colours import Colour
-
     from holdfast.testing import ManualClock
 
 STREAMS = [c for c in COLOURS if c.is_stream]
@@ -126,7 +126,9 @@ def test_a_users_own_back_off_waits_at_least_as_long_as_the_callee_asked(clock: 
     assert [event.delay for event in events] == [7.0]
 
 
-@pytest.mark.parametrize("broken", [lambda n: 1 / 0, lambda n: "soon", lambda n: float("nan"), lambda n: -1.0])
+@pytest.mark.parametrize(
+    "broken", [lambda n: 1 / 0, lambda n: "soon", lambda n: float("nan"), lambda n: -1.0]
+)
 def test_a_back_off_that_fails_does_not_replace_the_users_error(
     broken: Callable[[int], Any], colour: Colour, clock: ManualClock, unraisable: list[BaseException]
 ) -> None:
@@ -373,7 +375,9 @@ def test_a13_a_value_can_ask_for_another_attempt(colour: Colour) -> None:
     assert breaker.metrics.failures == 2
 
 
-def test_a13_a_predicate_that_raises_is_reported_and_the_value_stands(unraisable: list[BaseException]) -> None:
+def test_a13_a_predicate_that_raises_is_reported_and_the_value_stands(
+    unraisable: list[BaseException],
+) -> None:
     """A broken predicate neither replaces nor repeats a good answer."""
     act = Flaky(0)
     assert hf.Pipeline(retry=at_once(retry_if_result=lambda value: value["nonsense"])).call(act) == 1
@@ -392,9 +396,11 @@ def test_a14_the_latest_outcome_decides(colour: Colour, clock: ManualClock) -> N
 
     act = scripted(Status(503, 9), Status(503, 2), Status(400), "never")
     pipeline = hf.Pipeline(retry=hf.Retry(9, backoff=hf.constant(0)))
-    with record_events(pipeline, kinds=["retry_scheduled"]) as events:
-        with pytest.raises(Status, match="HTTP 400"):
-            colour.run(pipeline(colour.make(act)), clock=clock)
+    with (
+        record_events(pipeline, kinds=["retry_scheduled"]) as events,
+        pytest.raises(Status, match="HTTP 400"),
+    ):
+        colour.run(pipeline(colour.make(act)), clock=clock)
     assert [event.delay for event in events] == [9.0, 2.0]
     assert act.calls == 3
 
@@ -414,7 +420,7 @@ def test_a15_a_node_that_failed_this_call_is_asked_last(colour: Colour) -> None:
     with pytest.raises(ConnectionError):
         colour.run(getattr(manager, colour.door))
     assert sorted(order[:3]) == ["a", "b", "c"]
-    assert all(earlier != later for earlier, later in zip(order, order[1:], strict=False))
+    assert all(earlier != later for earlier, later in itertools.pairwise(order))
     assert len(order) == 7
 
 
@@ -518,7 +524,10 @@ def test_a2_an_outer_layer_can_ask_for_more(colour: Colour) -> None:
 def test_a2_an_outer_manager_still_moves_to_another_node(colour: Colour) -> None:
     """What the inner layer of one node has given up on is tried on the next node, with its own attempts."""
     bad, good = Flaky(99), Flaky(1)
-    nodes = [hf.Node(n, hf.Pipeline(retry=at_once(2))(colour.make(act))) for n, act in (("bad", bad), ("good", good))]
+    nodes = [
+        hf.Node(n, hf.Pipeline(retry=at_once(2))(colour.make(act)))
+        for n, act in (("bad", bad), ("good", good))
+    ]
     manager = hf.FailoverManager(nodes)
     assert colour.run(getattr(manager, colour.door)) == 2
     assert (bad.calls, good.calls) == (2, 2)

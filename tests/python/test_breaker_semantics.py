@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import time
@@ -11,14 +12,13 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from colours import COLOURS, Worker
 
 import holdfast as hf
+from colours import COLOURS, Worker
 from holdfast.testing import record_events
 
 if TYPE_CHECKING:
     from colours import Colour
-
     from holdfast.testing import ManualClock
 
 STATES = ["circuit_opened", "circuit_half_opened", "circuit_closed"]
@@ -159,7 +159,9 @@ async def test_b5_a_half_open_herd_sends_no_more_probes_than_allowed(probes: int
     rejected = [o for o in outcomes if isinstance(o, hf.CircuitOpen)]
     assert most == probes
     assert len(rejected) == 30 - probes
-    assert all(r.retry_after is not None and 0 < r.retry_after <= 1 and r.reason == "half_open" for r in rejected)
+    assert all(
+        r.retry_after is not None and 0 < r.retry_after <= 1 and r.reason == "half_open" for r in rejected
+    )
 
 
 def test_b5_threads_that_arrive_together_send_no_more_probes_than_allowed(clock: ManualClock) -> None:
@@ -452,10 +454,8 @@ def test_every_call_is_in_exactly_one_term_of_the_metrics(clock: ManualClock) ->
 
     row = ["well", "fail", "throttled", "ignore", "ok", "exit", "fail", "fail", "fail", "fail", "well"]
     for number, word in enumerate(row, start=1):
-        try:
+        with contextlib.suppress(RuntimeError, SystemExit, hf.CircuitOpen):
             classified.call(act, word)
-        except (RuntimeError, SystemExit, hf.CircuitOpen):
-            pass
         assert breaker.metrics.calls == number
         assert adds_up(breaker.metrics), (word, breaker.metrics)
     assert breaker.metrics.rejected == 2

@@ -10,9 +10,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from colours import in_loop
 
 import holdfast as hf
+from colours import in_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -407,7 +407,8 @@ async def test_asyncio_takes_it_wherever_it_takes_a_coroutine() -> None:
     async with asyncio.TaskGroup() as group:
         task = group.create_task(add(5, 5), name="ten")
     assert task.result() == 10
-    assert asyncio.iscoroutine(unused := add(1, 2))
+    unused = add(1, 2)
+    assert asyncio.iscoroutine(unused)
     assert inspect.isawaitable(unused)
     unused.close()
 

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from colours import COLOURS
 
 import holdfast as hf
+from colours import COLOURS
 from holdfast.testing import record_events
 
 if TYPE_CHECKING:
     from colours import Colour
-
     from holdfast.testing import ManualClock
 
 
@@ -66,7 +65,13 @@ SCENARIOS: dict[str, Scenario] = {
     "succeeds": (lambda: {"retry": three()}, ("fine",), 1, "fine", []),
     "nothing configured": (dict, (ValueError,), 1, ValueError, []),
     "fails once": (lambda: {"retry": three()}, (OSError, "fine"), 2, "fine", ["retry_scheduled"]),
-    "fails twice": (lambda: {"retry": three()}, (OSError, OSError, "fine"), 3, "fine", ["retry_scheduled"] * 2),
+    "fails twice": (
+        lambda: {"retry": three()},
+        (OSError, OSError, "fine"),
+        3,
+        "fine",
+        ["retry_scheduled"] * 2,
+    ),
     "always fails": (
         lambda: {"retry": three()},
         (OSError,),
@@ -97,7 +102,7 @@ SCENARIOS: dict[str, Scenario] = {
         (OSError,),
         2,
         OSError,
-        ["retry_scheduled", "circuit_opened", "retry_scheduled", "attempts_exhausted"],
+        ["retry_scheduled", "circuit_opened", "attempts_exhausted"],
     ),
     "the deadline is near": (
         lambda: {"retry": three(), "timeout": 0.9},
@@ -127,7 +132,9 @@ def outcome(act: Callable[[], Any]) -> Any:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("form", ["decorator", "door"])
-def test_each_driver_tells_the_same_story(scenario: str, form: str, colour: Colour, clock: ManualClock) -> None:
+def test_each_driver_tells_the_same_story(
+    scenario: str, form: str, colour: Colour, clock: ManualClock
+) -> None:
     """A scenario has the same attempts, events and outcome in all four colours, decorated or through a method."""
     fields, lines, calls, result, kinds = SCENARIOS[scenario]
     script = Script(*lines)
@@ -150,7 +157,9 @@ NOT_FOR_ONE_NODE = {"nothing configured", "rejected"}
 
 @pytest.mark.parametrize("scenario", sorted(SCENARIOS.keys() - NOT_FOR_ONE_NODE))
 @pytest.mark.parametrize("form", ["door", "decorator"])
-def test_a_manager_of_one_node_tells_it_too(scenario: str, form: str, colour: Colour, clock: ManualClock) -> None:
+def test_a_manager_of_one_node_tells_it_too(
+    scenario: str, form: str, colour: Colour, clock: ManualClock
+) -> None:
     """One node behind a manager has the attempts and the outcome that a pipeline's target has."""
     fields, lines, calls, result, _ = SCENARIOS[scenario]
     script = Script(*lines)
@@ -175,12 +184,15 @@ def test_a_second_node_is_asked_at_once_in_every_colour(colour: Colour, clock: M
     with record_events(manager, kinds=["call_failed_over", "retry_scheduled"]) as events:
         assert colour.run(getattr(manager, colour.door), "x") == "fine"
     assert (bad.calls, good.calls) == (1, 1)
-    assert [(e.kind, e.from_node, e.to_node, e.attempt) for e in events] == [("call_failed_over", "bad", "good", 2)]
+    assert [(e.kind, e.from_node, e.to_node, e.attempt) for e in events] == [
+        ("call_failed_over", "bad", "good", 2)
+    ]
 
 
 @pytest.mark.parametrize("colour", [c for c in COLOURS if c.is_async], ids=repr)
 def test_a_timeout_ends_the_async_colours_alike(colour: Colour, clock: ManualClock) -> None:
     """Our clock ends an attempt that waits too long: counted as a failure, raised as a `CallTimeout`."""
+
     async def hang(*_args: Any) -> Any:
         await asyncio.sleep(3600)
 
@@ -191,9 +203,9 @@ def test_a_timeout_ends_the_async_colours_alike(colour: Colour, clock: ManualClo
     breaker = hf.CircuitBreaker(failure_threshold=10)
     pipeline = hf.Pipeline(retry=three(), breaker=breaker, timeout=hf.Timeout(attempt=2.0))
     guarded = pipeline(hang_stream if colour.is_stream else hang)
-    with record_events(pipeline, kinds=["retry_scheduled", "attempts_exhausted"]) as events:
-        with pytest.raises(hf.CallTimeout) as caught:
-            colour.run(guarded, clock=clock)
+    kinds = ["retry_scheduled", "attempts_exhausted"]
+    with record_events(pipeline, kinds=kinds) as events, pytest.raises(hf.CallTimeout) as caught:
+        colour.run(guarded, clock=clock)
     assert (caught.value.which, caught.value.limit) == ("attempt", 2.0)
     assert breaker.metrics.failures == 3
     assert [(e.kind, e.error) for e in events] == [

@@ -8,19 +8,24 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from colours import COLOURS, Worker
 
 import holdfast as hf
+from colours import COLOURS, Worker
 from holdfast.testing import record_events, scripted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from colours import Colour
-
     from holdfast.testing import ManualClock
 
-FIVE = ["node_marked_failed", "failover_started", "failover_completed", "recovery_started", "recovery_completed"]
+FIVE = [
+    "node_marked_failed",
+    "failover_started",
+    "failover_completed",
+    "recovery_started",
+    "recovery_completed",
+]
 
 
 def nodes(**targets: Callable[..., Any]) -> list[hf.Node]:
@@ -373,7 +378,14 @@ def test_a_draining_node_gets_no_new_call_and_tells_when_it_is_empty() -> None:
 def test_unknown_and_taken_names_are_refused() -> None:
     """Every door that takes a name refuses one that is not there; `add_node` one that is."""
     manager = hf.FailoverManager(names("a"))
-    doors = [manager.remove_node, manager.drain, manager.enable, manager.disable, manager.beat, manager.node_breaker]
+    doors = [
+        manager.remove_node,
+        manager.drain,
+        manager.enable,
+        manager.disable,
+        manager.beat,
+        manager.node_breaker,
+    ]
     doors.append(lambda name: manager.report(name, ok=False))
     for door in doors:
         with pytest.raises(hf.ConfigurationError) as caught:

@@ -15,9 +15,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from colours import COLOURS, Colour
 
 import holdfast as hf
+from colours import COLOURS, Colour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,8 +128,14 @@ def test_what_streams_give_is_what_abcs_call_generators() -> None:
     from collections.abc import AsyncGenerator, Coroutine, Generator
 
     made = [guard(colour.make(lambda: 1))() for colour in COLOURS[1:]]
-    assert [isinstance(thing, kind) for thing, kind in zip(made, (Coroutine, Generator, AsyncGenerator), strict=True)]
-    assert all(isinstance(thing, kind) for thing, kind in zip(made, (Coroutine, Generator, AsyncGenerator), strict=True))
+    assert [
+        isinstance(thing, kind)
+        for thing, kind in zip(made, (Coroutine, Generator, AsyncGenerator), strict=True)
+    ]
+    assert all(
+        isinstance(thing, kind)
+        for thing, kind in zip(made, (Coroutine, Generator, AsyncGenerator), strict=True)
+    )
     made[0].close()
 
 
@@ -346,9 +352,9 @@ def test_it_pickles_and_copies_by_name() -> None:
 
 
 def test_policies_are_their_state_and_are_not_copied() -> None:
-    """Breakers, managers, budgets and pipelines refuse copies and pickles, naming the class (R11)."""
+    """Breakers, managers and budgets refuse copies and pickles, naming their class (R11)."""
     manager = hf.FailoverManager([hf.Node("a", documented)])
-    for thing in (hf.CircuitBreaker(), manager, hf.Pipeline(breaker=5), hf.Retry(3), hf.RetryBudget()):
+    for thing in (hf.CircuitBreaker(), manager, hf.RetryBudget()):
         for act in (copy.copy, copy.deepcopy, pickle.dumps):
             with pytest.raises(TypeError, match=type(thing).__name__):
                 act(thing)

@@ -75,6 +75,13 @@ impl Breaker {
         self.retry_after(now).is_none_or(|wait| wait.is_zero()) && self.state() != State::ForcedOpen
     }
 
+    /// Is it open, and will it still be at `then` unless somebody steps in? A half-open one is not: its
+    /// probe may end at any moment.
+    #[must_use]
+    pub fn is_shut(&self, then: Time) -> bool {
+        matches!(self.state(), State::Open | State::ForcedOpen) && !self.would_admit(then)
+    }
+
     /// After how long it is worth asking again: zero if a probe could go now, none if nothing is refused or
     /// nobody knows.
     #[must_use]

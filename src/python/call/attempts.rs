@@ -172,7 +172,8 @@ impl Attempts {
 impl NextAttempt {
     fn step<'py>(&self, py: Python<'py>, mut input: Input<'py>) -> PyResult<Py<PyAny>> {
         loop {
-            if let Some(nap) = self.nap.lock().take() {
+            let nap = self.nap.lock().take();
+            if let Some(nap) = nap {
                 match nap.look(py, input) {
                     Look::Asleep(on) => {
                         *self.nap.lock() = Some(nap);
@@ -273,7 +274,8 @@ impl Block {
         raised: &Bound<'_, PyAny>,
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        if let Some(outer) = self.outer.lock().take() {
+        let outer = self.outer.lock().take();
+        if let Some(outer) = outer {
             scope::replace(py, outer.bind(py))?;
         }
         let State::Block(mut call) = take(&self.state) else { return Ok(false) };

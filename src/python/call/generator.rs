@@ -220,7 +220,9 @@ fn begin<'py>(py: Python<'py>, mut call: Call, attempt: &Attempt) -> Todo<'py> {
         Ok((inner, call.flow(py)?))
     });
     match made {
-        Ok((inner, flow)) => Todo::Resume(Run { call, inner, flow, begun: false, since: None }, Input::none(py)),
+        Ok((inner, flow)) => {
+            Todo::Resume(Run { call, inner, flow, begun: false, since: None }, Input::none(py))
+        }
         Err(error) => {
             let step = match call.waited(py, Err(error)) {
                 (outcome, true) => call.record_timeout(outcome),

@@ -10,6 +10,8 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::{Callee, Colour, async_stream, coroutine, function, generator};
 use crate::pipeline::{Plan, Target};
+use crate::policy::breaker::Breaker;
+use crate::python::convert::refuse;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 
@@ -32,6 +34,29 @@ pub struct Wiring {
     pub resume: Option<Py<PyAny>>,
     /// What asks a manager's nodes for signs of life.
     pub pulse: Option<Arc<Pulse>>,
+    /// What is asked instead of the key's breaker while an operator holds them all.
+    pub by_hand: Option<ByHand>,
+}
+
+/// A keyed breaker as a whole: while it is held by hand, every call goes to it and no key is asked.
+#[derive(Debug)]
+pub struct ByHand {
+    whole: Arc<Breaker>,
+    plan: Arc<Plan>,
+}
+
+impl ByHand {
+    /// The same plan as `plan`, that asks `whole`.
+    pub fn of(whole: Arc<Breaker>, plan: &Plan) -> Self {
+        let plan = Plan {
+            source: plan.source.clone(),
+            retry: plan.retry.clone(),
+            timeout: plan.timeout,
+            target: Target::Breaker(Arc::clone(&whole)),
+            exhausted: plan.exhausted,
+        };
+        Self { whole, plan: Arc::new(plan) }
+    }
 }
 
 impl Wiring {
@@ -75,19 +100,32 @@ impl Guard {
         self.wiring.pulse.as_ref().map_or(Ok(()), |pulse| pulse.ensure())
     }
 
-    /// The call's key, where breakers are kept by key. A key function that raises ends the call with its error.
+    /// The plan for a call that begins now.
+    pub(super) fn plan(&self) -> &Arc<Plan> {
+        match &self.wiring.by_hand {
+            Some(by_hand) if by_hand.whole.state().is_manual() => &by_hand.plan,
+            _ => &self.wiring.plan,
+        }
+    }
+
+    /// The call's key, where `plan` keeps breakers by key. A key function that raises ends the call with its
+    /// error, and one that answers no string with ours, before anybody is asked.
     pub(super) fn key(
         &self,
         py: Python<'_>,
+        plan: &Plan,
         args: &Bound<'_, PyTuple>,
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Option<Box<str>>> {
-        let (Some(key), Target::Keyed(_)) = (&self.wiring.key, &self.wiring.plan.target) else {
+        let (Some(key), Target::Keyed(_)) = (&self.wiring.key, &plan.target) else {
             return Ok(None);
         };
         let none = PyDict::new(py);
         let answer = key.bind(py).call1((args, kwargs.unwrap_or(&none)))?;
-        Ok(Some(answer.str()?.to_string_lossy().into()))
+        match answer.extract::<&str>() {
+            Ok(name) => Ok(Some(name.into())),
+            Err(_) => Err(refuse("key", "answer a string: key(args, kwargs) -> str", &answer)),
+        }
     }
 }
 

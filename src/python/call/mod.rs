@@ -11,6 +11,7 @@
 //! back. None decides anything. What they share is in `under_way.rs` (one call and what it holds), `callee.rs`
 //! (what to call), `resume.rs` (one step of somebody's awaitable), `alarm.rs` (our own clocks in asyncio),
 //! `scope.rs` (what the user's code can learn of its call) and `flow.rs` (what a stream hands out, and when).
+//! `quick_state.rs` is no driver: it is here because it needs unsafe code.
 
 mod alarm;
 mod arguments;
@@ -24,6 +25,7 @@ mod function;
 mod generator;
 mod guard;
 mod history;
+mod quick_state;
 mod resume;
 mod scope;
 mod under_way;
@@ -35,7 +37,8 @@ pub use attempts::{Attempts, Block, NextAttempt};
 pub use callee::{Callee, Colour, NodeTargets, Targets};
 pub use coroutine::Drive;
 pub use generator::Stream;
-pub use guard::{Guard, Wiring};
+pub use guard::{ByHand, Guard, Wiring};
+pub use quick_state::quicken_state;
 pub use scope::{Scope, deadline_scope};
 pub use under_way::moment;
 pub use wait::signal;

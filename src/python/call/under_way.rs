@@ -45,16 +45,26 @@ pub struct Call {
 
 impl Call {
     pub const fn new(guard: Py<Guard>, args: Py<PyTuple>, kwargs: Option<Py<PyDict>>) -> Self {
-        Self { guard, args, kwargs, execution: None, last: None, id: None, scope: None, mark: 0, interrupted: None }
+        Self {
+            guard,
+            args,
+            kwargs,
+            execution: None,
+            last: None,
+            id: None,
+            scope: None,
+            mark: 0,
+            interrupted: None,
+        }
     }
 
     /// Asks for the first step.
     pub fn start(&mut self, py: Python<'_>) -> PyResult<Step> {
         let guard = self.guard.get();
         guard.keep_beating()?;
-        let key = guard.key(py, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
+        let plan = guard.plan().clone();
+        let key = guard.key(py, &plan, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
         let inherited = scope::inherited(py)?;
-        let plan = guard.wiring().plan.clone();
         let (execution, step) = moment(|at| Execution::start(plan, key, inherited, at));
         self.execution = Some(execution);
         Ok(step)

@@ -1,13 +1,13 @@
 //! The policies as Python values: they check what they are given and hold the core's state.
 //!
-//! `holdfast._policies` subclasses them to add docstrings, types and the decorator form.
+//! The public classes of the same names subclass them to add docstrings, types and the decorator form.
 
 mod breaker;
 mod pipeline;
 mod retry;
 mod timeout;
 
-pub use breaker::{BreakerMetrics, CircuitBreaker};
+pub use breaker::{BreakerMetrics, CircuitBreaker, GuardStep, Permit};
 pub use pipeline::{Answers, Parts, Pipeline};
 pub use retry::{Backoff, Retry, RetryBudget};
 pub use timeout::Timeout;

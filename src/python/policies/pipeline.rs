@@ -9,8 +9,9 @@ use super::{CircuitBreaker, Retry, Timeout};
 use crate::base::Source;
 use crate::pipeline::{Exhausted, Plan, Target};
 use crate::policy::timeout::TimeoutConfig;
-use crate::python::call::{Callee, Colour, Guard, Wiring};
+use crate::python::call::{ByHand, Callee, Colour, Guard, Wiring};
 use crate::python::convert::{choice, refuse};
+use crate::python::errors;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 
@@ -67,6 +68,7 @@ impl Parts<'_> {
             governor,
             resume,
             pulse: self.pulse,
+            by_hand: None,
         })
     }
 }
@@ -92,7 +94,6 @@ impl Pipeline {
 impl Pipeline {
     #[new]
     #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name, like=None))]
-    #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         retry: Option<Bound<'_, Retry>>,
         breaker: Option<Bound<'_, CircuitBreaker>>,
@@ -105,18 +106,24 @@ impl Pipeline {
     ) -> PyResult<Self> {
         let py = classify.py();
         let kept = (retry.as_ref().map(|r| r.clone().unbind()), timeout.as_ref().map(|t| t.clone().unbind()));
+        let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
+        let target = breaker.as_ref().map(|breaker| breaker.get().target(&clocks)).transpose();
+        let target = target.map_err(|error| errors::config(py, &error))?;
+        let (target, whole) = target.unwrap_or((Target::Bare, None));
         let parts = Parts {
             source: like.map_or_else(|| Source::new(name), |like| like.get().wiring.plan.source.clone()),
             retry,
             timeout,
             classify,
-            target: breaker.as_ref().map_or(Target::Bare, |breaker| breaker.get().target()),
+            target,
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
             answers,
             pulse: None,
         };
-        let wiring = Arc::new(parts.wire()?);
+        let mut wiring = parts.wire()?;
+        wiring.by_hand = whole.map(|whole| ByHand::of(whole, &wiring.plan));
+        let wiring = Arc::new(wiring);
         Ok(Self { wiring, retry: kept.0, timeout: kept.1, breaker: breaker.map(Bound::unbind) })
     }
 

@@ -362,7 +362,7 @@ class Callers:
     def _kept(self, work: Callable[[], Any]) -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 raised again by the test
+        except BaseException as error:
             self.failures.append(error)
 
     def _ask(self) -> None:

@@ -170,8 +170,8 @@ async def blocks() -> None:
 # What a breaker and a pipeline tell.
 assert_type(breaker.state, hf.BreakerState)
 assert_type(breaker.retry_after, float | None)
-assert_type(breaker.metrics.state_since, datetime | None)
-assert_type(hf.breakers(), dict[str, hf.CircuitBreaker])
+assert_type(breaker.metrics.state_since, datetime)
+assert_type(hf.breakers()["search"], hf.CircuitBreaker)
 assert_type(pipeline.breaker, hf.CircuitBreaker | None)
 assert_type(pipeline.retry, hf.Retry | None)
 assert_type(pipeline.timeout, hf.Timeout | None)
