@@ -7,6 +7,7 @@ listener that raises is reported on the logger ``holdfast`` and changes nothing.
 
 from __future__ import annotations
 
+import atexit
 import os
 from _thread import RLock
 
@@ -107,6 +108,8 @@ class _Subscription:
 _changing = RLock()
 _subscriptions: tuple[_Subscription, ...] = ()
 _thread: threading.Thread | None = None
+_stopped = False
+"""Has the interpreter's exit gone past us?"""
 _loop: AbstractEventLoop | None = None
 
 
@@ -161,20 +164,23 @@ def ensure_thread() -> None:
     The native side calls it when the first event is posted.
     """
     global _thread
-    import atexit
     import threading
 
     with _changing:
-        if _thread is not None and _thread.is_alive():
+        if _stopped or (_thread is not None and _thread.is_alive()):
             return
         _thread = threading.Thread(target=_deliver_all, name="holdfast-events", daemon=True)
-        atexit.unregister(_stop)
-        atexit.register(_stop)
         _thread.start()
 
 
 def _stop() -> None:
-    """Delivers what is still queued and ends the thread, so that the interpreter can exit cleanly."""
+    """Delivers what is still queued and ends the thread, so that the interpreter can exit cleanly.
+
+    Registered at import, and so run after every exit handler that was registered later: what those still tell
+    is delivered, and no thread is started once this has run.
+    """
+    global _stopped
+    _stopped = True
     _native.close_events()
     if _thread is not None:
         _thread.join(timeout=2.0)
@@ -236,6 +242,7 @@ def _in_child() -> None:
         subscription.after = 0  # the child numbers its own events, from 1
 
 
+atexit.register(_stop)
 os.register_at_fork(
     before=_native.before_fork, after_in_parent=_native.after_fork_in_parent, after_in_child=_in_child
 )

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use pyo3::IntoPyObjectExt;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::base::error::RejectionKind;
 use crate::base::{ConfigError, Rejection};
@@ -78,11 +79,17 @@ pub fn rejection(py: Python<'_>, rejection: &Rejection) -> PyErr {
         RejectionKind::BulkheadFull => bulkhead_full(py),
         RejectionKind::BudgetExhausted => budget_exhausted(py),
     };
-    raise(py, class, &sentence(rejection), |kwargs| {
-        kwargs.set_item("retry_after", rejection.retry_after.map(|span| span.as_secs_f64()))?;
-        kwargs.set_item("reason", rejection.reason)?;
-        kwargs.set_item("source", rejection.source.name())
-    })
+    let build = || {
+        // Past Python's `__init__`, which would do the same more slowly: rejections come in storms (L7).
+        let class = class?;
+        let error = class.call_method1(intern!(py, "__new__"), (class, sentence(rejection)))?;
+        let retry_after = rejection.retry_after.map(|span| span.as_secs_f64());
+        error.setattr(intern!(py, "retry_after"), retry_after)?;
+        error.setattr(intern!(py, "reason"), PyString::intern(py, rejection.reason))?;
+        error.setattr(intern!(py, "source"), rejection.source.name())?;
+        Ok(error)
+    };
+    build().map_or_else(|error: PyErr| error, PyErr::from_value)
 }
 
 fn sentence(rejection: &Rejection) -> String {

@@ -28,6 +28,11 @@ impl Judge {
         Self { classify, retry_if_result }
     }
 
+    /// Is every value good, as far as this judge is concerned?
+    pub const fn trusts_values(&self) -> bool {
+        self.retry_if_result.is_none()
+    }
+
     /// The verdict on an outcome. A classifier that raises never replaces the user's own exception: its
     /// error is reported as unraisable, and the outcome counts as a plain failure.
     ///

@@ -49,6 +49,13 @@ enum Resumption {
     Done(Py<PyAny>),
 }
 
+/// What is to be done next. A loop does it: nodes that fail one after the other must not cost stack.
+enum Todo<'py> {
+    Follow(Call, Step, Busy),
+    Resume(Call, Py<PyAny>, Option<Alarm>, Input<'py>),
+    Return(Turn),
+}
+
 /// Makes the awaitable. Nothing runs before it is awaited: a rejection is raised then, not here.
 pub fn call<'py>(
     guard: &Bound<'py, Guard>,
@@ -75,25 +82,41 @@ impl Drive {
 }
 
 fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
-    match (state, input) {
-        (State::Done, _) => {
-            (State::Done, Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine")))
-        }
-        (State::New(_), Input::Throw(error)) => (State::Done, Err(error)),
+    let mut todo = match (state, input) {
+        (State::Done, _) => failed(PyRuntimeError::new_err("cannot reuse already awaited coroutine")),
+        (State::New(_), Input::Throw(error)) => failed(error),
         (State::New(mut call), Input::Send(_)) => match call.start(py) {
-            Ok(step) => follow(py, call, step, Busy::idle()),
-            Err(error) => (State::Done, Err(error)),
+            Ok(step) => Todo::Follow(call, step, Busy::idle()),
+            Err(error) => failed(error),
         },
-        (State::Running(call, inner, alarm), input) => turn(py, call, inner, alarm, input),
+        (State::Running(call, inner, alarm), input) => Todo::Resume(call, inner, alarm, input),
         (State::Sleeping(call, nap), input) => awake(py, call, nap, input),
+    };
+    loop {
+        todo = match todo {
+            Todo::Follow(call, step, busy) => follow(py, call, step, busy),
+            Todo::Resume(call, inner, alarm, input) => turn(py, call, inner, alarm, input),
+            Todo::Return(turn) => return turn,
+        };
     }
 }
 
+/// It ends here, with an error that is no attempt's.
+const fn failed<'py>(error: PyErr) -> Todo<'py> {
+    Todo::Return((State::Done, Err(error)))
+}
+
 /// Resumes the user's coroutine once.
-fn turn(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm>, input: Input<'_>) -> Turn {
+fn turn<'py>(
+    py: Python<'py>,
+    mut call: Call,
+    inner: Py<PyAny>,
+    alarm: Option<Alarm>,
+    input: Input<'py>,
+) -> Todo<'py> {
     let resumed = call.within(py, || resume(inner.bind(py), input));
     let outcome = match resumed.unwrap_or_else(Resumed::Raised) {
-        Resumed::Yielded(on) => return suspend(py, call, inner, alarm, on.unbind()),
+        Resumed::Yielded(on) => return Todo::Return(suspend(py, call, inner, alarm, on.unbind())),
         Resumed::Returned(value) => Ok(value.unbind()),
         Resumed::Raised(error) => Err(error),
     };
@@ -105,7 +128,7 @@ fn turn(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm>, 
         (outcome, true) => call.record_timeout(outcome),
         (outcome, false) => call.record(py, outcome),
     };
-    follow(py, call, step, busy)
+    Todo::Follow(call, step, busy)
 }
 
 /// The user's coroutine waits: from its first wait on, our clock runs.
@@ -125,42 +148,41 @@ fn suspend(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm
 }
 
 /// The sleep between two attempts goes on, or is over.
-fn awake(py: Python<'_>, mut call: Call, nap: Nap, input: Input<'_>) -> Turn {
+fn awake<'py>(py: Python<'py>, mut call: Call, nap: Nap, input: Input<'py>) -> Todo<'py> {
     match nap.look(py, input) {
-        Look::Asleep(on) => (State::Sleeping(call, nap), Ok(Resumption::Wait(on))),
+        Look::Asleep(on) => Todo::Return((State::Sleeping(call, nap), Ok(Resumption::Wait(on)))),
         Look::Awake(busy) => {
             let step = call.wake();
-            follow(py, call, step, busy)
+            Todo::Follow(call, step, busy)
         }
-        Look::Raised(error) => (State::Done, Err(error)),
+        Look::Raised(error) => failed(error),
     }
 }
 
-/// Does what the machine says until there is something to wait for, or the end. `_busy` tells a manual
-/// clock that we are at work.
-fn follow(py: Python<'_>, mut call: Call, mut step: Step, _busy: Busy) -> Turn {
-    loop {
-        step = match step {
-            Step::Attempt(attempt) => {
-                match call.attempt(py, &attempt, Phase::Answer).and_then(|made| answer(&made)) {
-                    Ok(inner) => return turn(py, call, inner.unbind(), None, Input::none(py)),
-                    Err(error) => call.record(py, Err(error)),
-                }
+/// Does what the machine says. `busy` tells a manual clock that we are at work.
+fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
+    let next = match step {
+        Step::Attempt(attempt) => {
+            let made = call.attempt(py, &attempt, Phase::Answer).and_then(|made| answer(&made));
+            match made {
+                Ok(inner) => return Todo::Resume(call, inner.unbind(), None, Input::none(py)),
+                Err(error) => Ok(call.record(py, Err(error))),
             }
-            Step::AskBackoff { retry } => match call.ask_backoff(py, retry) {
-                Ok(step) => step,
-                Err(error) => return (State::Done, Err(error)),
-            },
-            Step::Sleep { until } => {
-                return match Nap::until(py, until) {
-                    Ok(nap) => awake(py, call, nap, Input::none(py)),
-                    Err(error) => (State::Done, Err(error)),
-                };
-            }
-            Step::Finish(finish) => {
-                return (State::Done, call.finish(py, finish).map(Resumption::Done));
-            }
-        };
+        }
+        Step::AskBackoff { retry } => call.ask_backoff(py, retry),
+        Step::Sleep { until } => {
+            return match Nap::until(py, until) {
+                Ok(nap) => awake(py, call, nap, Input::none(py)),
+                Err(error) => failed(error),
+            };
+        }
+        Step::Finish(finish) => {
+            return Todo::Return((State::Done, call.finish(py, finish).map(Resumption::Done)));
+        }
+    };
+    match next {
+        Ok(step) => Todo::Follow(call, step, busy),
+        Err(error) => failed(error),
     }
 }
 

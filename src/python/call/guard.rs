@@ -100,6 +100,17 @@ impl Guard {
         self.wiring.pulse.as_ref().map_or(Ok(()), |pulse| pulse.ensure())
     }
 
+    /// The breaker, where it is all there is: then a call that goes well may pass by the inline doors.
+    pub(super) fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
+        let Wiring { plan, judge, validate: None, governor: None, .. } = &*self.wiring else { return None };
+        match &plan.target {
+            Target::Breaker(breaker) if plan.retry.is_none() && !plan.timeout.is_on() => {
+                judge.trusts_values().then_some(breaker)
+            }
+            _ => None,
+        }
+    }
+
     /// The plan for a call that begins now.
     pub(super) fn plan(&self) -> &Arc<Plan> {
         match &self.wiring.by_hand {
