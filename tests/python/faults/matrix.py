@@ -146,7 +146,7 @@ class Matrix:
 def _asked(way: Way, urls: list[str]) -> tuple[Answer | None, Exception | None]:
     try:
         return way.ask(urls), None
-    except Exception as error:  # noqa: BLE001  # whatever it is goes into the matrix
+    except Exception as error:  # whatever it is goes into the matrix
         return None, error
 
 

@@ -49,15 +49,15 @@ def stream(kind: str, pieces: tuple[str, ...]) -> tuple[list[bytes], list[bytes]
         lines = [_line(_ollama(piece, done=False)) for piece in pieces]
         return [], lines, [_line(_ollama("", done=True))]
     content = {"type": "text", "text": ""}
-    opening = [
+    opening: list[dict[str, Any]] = [
         {"type": "message-start", "id": "c_1", "delta": {"message": {"role": "assistant"}}},
         {"type": "content-start", "index": 0, "delta": {"message": {"content": content}}},
     ]
-    said = [
+    said: list[dict[str, Any]] = [
         {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": piece}}}}
         for piece in pieces
     ]
-    ending = [
+    ending: list[dict[str, Any]] = [
         {"type": "content-end", "index": 0},
         {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": _COHERE_USAGE}},
     ]

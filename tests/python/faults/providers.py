@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
+import boto3  # type: ignore[import-untyped]
 import cohere
 import groq
 import ollama
@@ -112,15 +112,19 @@ _RAW = [
 
 
 _MODELS: dict[str, Callable[[str], Any]] = {
-    "ChatGroq": lambda url: ChatGroq(model="m", api_key="k", base_url=url),
-    "ChatGoogleGenerativeAI": lambda url: ChatGoogleGenerativeAI(model="m", api_key="k", base_url=url),
-    "ChatMistralAI": lambda url: ChatMistralAI(model="m", api_key="k", base_url=f"{url}/v1"),
-    "ChatCohere": lambda url: ChatCohere(model="m", cohere_api_key="k", base_url=url),
-    "ChatOllama": lambda url: ChatOllama(model="m", base_url=url),
-    "ChatBedrockConverse": lambda url: ChatBedrockConverse(
-        model="m", endpoint_url=url, region_name="us-east-1"
+    "ChatGroq": lambda url: _model(ChatGroq, api_key="k", base_url=url),
+    "ChatGoogleGenerativeAI": lambda url: _model(ChatGoogleGenerativeAI, api_key="k", base_url=url),
+    "ChatMistralAI": lambda url: _model(ChatMistralAI, api_key="k", base_url=f"{url}/v1"),
+    "ChatCohere": lambda url: _model(ChatCohere, cohere_api_key="k", base_url=url),
+    "ChatOllama": lambda url: _model(ChatOllama, base_url=url),
+    "ChatBedrockConverse": lambda url: _model(
+        ChatBedrockConverse, endpoint_url=url, region_name="us-east-1", disable_streaming=True
     ),
 }
+
+
+def _model(cls: Any, **fields: Any) -> Any:
+    return cls(model="m", **fields)
 
 
 def _of_models() -> list[Client]:

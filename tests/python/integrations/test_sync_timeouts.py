@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ STREAMS: dict[str, Ask] = {
 }
 
 
-def guarded(**limits: float) -> hf.Pipeline:
+def guarded(**limits: Any) -> hf.Pipeline:
     return hf.Pipeline(timeout=hf.Timeout(**limits), classify=hf.classify)
 
 
@@ -241,7 +242,7 @@ def test_settings_are_kept() -> None:
     limits = httpx2.Limits(max_connections=7, max_keepalive_connections=3, keepalive_expiry=11.0)
     context = ssl.create_default_context()
     proxy = httpx2.Proxy("http://proxy.invalid:3128", auth=("user", "word"))
-    original = httpx2.Client(
+    original: Any = httpx2.Client(
         transport=httpx2.HTTPTransport(verify=context, limits=limits, socket_options=options, retries=2),
         mounts={"https://": httpx2.HTTPTransport(proxy=proxy), "all://local": None},
         headers={"x-own": "1"},
@@ -304,7 +305,7 @@ def test_tls(secure: FaultServer) -> None:
     assert client.post(secure.url("ok", "/v1/chat/completions"), json={}).status_code == 200
     for scenario in ("slow-headers", "drip-headers", "drip-body"):
         url = secure.url(scenario, "/v1/chat/completions")
-        cut(lambda url=url: guarded(attempt=LIMIT).call(client.post, url, json={}), "attempt")
+        cut(partial(guarded(attempt=LIMIT).call, client.post, url, json={}), "attempt")
 
 
 def test_a_handshake_that_stalls_is_cut() -> None:
