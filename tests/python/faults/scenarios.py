@@ -39,7 +39,7 @@ class Scenario:
 
 
 SCENARIOS: dict[str, Scenario] = {}
-SLOW = 0.6
+SLOW = 0.4
 """Seconds that the healthy answer of ``slow-ok`` takes."""
 
 
@@ -381,7 +381,7 @@ def _cut_role(wire: Wire, request: Request) -> None:
     wire.hang_up()
 
 
-@_scenario("no-marker", stream=True, silent=True)
+@_scenario("no-marker", stream=True, silent=True, speaks=True)
 def _no_marker(wire: Wire, request: Request) -> None:
     """All that was to be said, and a good end of the connection, but no end marker."""
     wire.begin_stream()
@@ -389,7 +389,7 @@ def _no_marker(wire: Wire, request: Request) -> None:
     wire.end_stream()
 
 
-@_scenario("cut-tool-after-text", stream=True, silent=True)
+@_scenario("cut-tool-after-text", stream=True, silent=True, speaks=True)
 def _cut_tool_after_text(wire: Wire, request: Request) -> None:
     kind = request.dialect
     wire.begin_stream()

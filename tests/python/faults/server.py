@@ -39,7 +39,8 @@ class Request:
 
     @property
     def stream(self) -> bool:
-        return bool(isinstance(self.body, dict) and self.body.get("stream"))
+        asked = isinstance(self.body, dict) and bool(self.body.get("stream"))
+        return asked or self.path.endswith(":streamGenerateContent")
 
 
 class Gone(Exception):

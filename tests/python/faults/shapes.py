@@ -1,13 +1,15 @@
 """How the providers word things: answers, stream events, errors.
 
 The dialect is told by the request's path, as with the real ones: ``/chat/completions`` and
-``/responses`` are OpenAI's, ``/messages`` is Anthropic's.
+``/responses`` are OpenAI's, ``/messages`` is Anthropic's; `others` has the rest.
 """
 
 from __future__ import annotations
 
 import json
 from typing import Any
+
+from . import others
 
 TEXT = ("Hello", " from", " the", " other", " side")
 """What a healthy answer says, in the pieces of a stream."""
@@ -19,7 +21,10 @@ Events = list[bytes]
 
 
 def dialect(path: str) -> str:
-    """`"anthropic"`, `"responses"` or `"chat"`."""
+    """`"anthropic"`, `"responses"` or `"chat"`, or one of `others.KINDS`."""
+    other = others.dialect(path)
+    if other is not None:
+        return other
     if path.endswith("/messages"):
         return "anthropic"
     return "responses" if path.endswith("/responses") else "chat"
@@ -49,6 +54,8 @@ _OPENAI = {
 def answer(kind: str, *, tool: bool = False) -> dict[str, Any]:
     """A healthy unary answer."""
     text, arguments = "".join(TEXT), "".join(TOOL_ARGUMENTS)
+    if kind in others.KINDS:
+        return others.answer(kind, text)
     if kind == "anthropic":
         said: dict[str, Any] = {"type": "text", "text": text}
         if tool:
@@ -75,6 +82,8 @@ def answer(kind: str, *, tool: bool = False) -> dict[str, Any]:
 
 def opening(kind: str) -> Events:
     """The events before any content: in OpenAI's chat the empty role chunk."""
+    if kind in others.KINDS:
+        return others.stream(kind, TEXT)[0]
     if kind == "anthropic":
         message = _anthropic_message([], None)
         block = {"type": "text", "text": ""}
@@ -99,6 +108,8 @@ def opening(kind: str) -> Events:
 
 def content(kind: str) -> Events:
     """The events that carry the text, one per piece."""
+    if kind in others.KINDS:
+        return others.stream(kind, TEXT)[1]
     if kind == "anthropic":
         return [
             _event("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": piece}})
@@ -115,6 +126,8 @@ def content(kind: str) -> Events:
 
 def ending(kind: str) -> Events:
     """The events that say the answer is complete."""
+    if kind in others.KINDS:
+        return others.stream(kind, TEXT)[2]
     if kind == "anthropic":
         stop = {
             "delta": {"stop_reason": "end_turn", "stop_sequence": None},
