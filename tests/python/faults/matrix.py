@@ -146,7 +146,7 @@ class Matrix:
 def _asked(way: Way, urls: list[str]) -> tuple[Answer | None, Exception | None]:
     try:
         return way.ask(urls), None
-    except Exception as error:  # noqa: BLE001  # whatever it is goes into the matrix
+    except Exception as error:  # whatever it is goes into the matrix
         return None, error
 
 
@@ -171,7 +171,9 @@ def play(matrix: Matrix, only: str) -> Iterator[Cell]:
     pairs = [(way, name) for name in scenario_names() for way in WAYS if applies(way, name)]
     pairs = [(way, name) for way, name in pairs if only in name or only in way.name]
     for way in {way.name: way for way, _ in pairs}.values():
-        matrix.cell(way, "ok")  # the libraries load half of themselves at first use, which takes longer than a clock
+        matrix.cell(
+            way, "ok"
+        )  # the libraries load half of themselves at first use, which takes longer than a clock
     workers = ThreadPoolExecutor(WORKERS)
     running: list[tuple[Way, str, Future[Cell]]] = [
         (way, name, workers.submit(matrix.cell, way, name)) for way, name in pairs
