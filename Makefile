@@ -140,6 +140,13 @@ scoreboard: $(BUILT)
 	$(SCORE)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
 	$(SCORE)/bin/python -P benches/scoreboard
 
+## faults: real clients against every fault, and what each becomes under a guard (FAULTS=--only=stall for some)
+.PHONY: faults
+faults: $(INTEGRATED)
+	$(PIP) -r tests/python/faults/requirements.txt
+	cd tests/python && $(PY) -W ignore -m faults.providers
+	cd tests/python && $(PY) -W ignore -m faults.matrix --json $(abspath reports)/faults.json $(FAULTS)
+
 ## soak: what takes long: random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
 soak: licences

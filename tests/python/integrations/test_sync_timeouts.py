@@ -35,6 +35,8 @@ LIMIT = 0.25
 LATE = 1.5
 """Seconds after which a call was not cut by them, however busy the machine is."""
 DATA = Path(__file__).resolve().parents[2] / "rust" / "data"
+TLS = ssl.create_default_context()
+"""One for all: to read the certificates takes most of the time that making a client takes."""
 ASK: list[Any] = [{"role": "user", "content": "hi"}]
 
 Ask = Callable[[str], Any]
@@ -55,13 +57,17 @@ def secure() -> Iterator[FaultServer]:
         yield running
 
 
+def fresh() -> Any:
+    return httpx2.Client(timeout=None, verify=TLS)
+
+
 def ask_openai(url: str, *, stream: bool = False) -> Any:
-    client = quiet(openai.OpenAI(api_key="k", base_url=f"{url}/v1", timeout=None))
+    client = quiet(openai.OpenAI(api_key="k", base_url=f"{url}/v1", timeout=None, http_client=fresh()))
     return client.chat.completions.create(model="m", messages=ASK, stream=stream)
 
 
 def ask_anthropic(url: str, *, stream: bool = False) -> Any:
-    client = quiet(anthropic.Anthropic(api_key="k", base_url=url, timeout=None))
+    client = quiet(anthropic.Anthropic(api_key="k", base_url=url, timeout=None, http_client=fresh()))
     return client.messages.create(model="m", messages=ASK, max_tokens=9, stream=stream)
 
 
@@ -74,11 +80,11 @@ def chat_anthropic(url: str) -> ChatAnthropic:
 
 
 def ask_httpx(url: str) -> Any:
-    return bounded(httpx.Client(timeout=None)).post(f"{url}/v1/chat/completions", json={})
+    return bounded(httpx.Client(timeout=None, verify=TLS)).post(f"{url}/v1/chat/completions", json={})
 
 
 def ask_httpx2(url: str) -> Any:
-    return bounded(httpx2.Client(timeout=None)).post(f"{url}/v1/chat/completions", json={})
+    return bounded(fresh()).post(f"{url}/v1/chat/completions", json={})
 
 
 UNARY: dict[str, Ask] = {
