@@ -150,7 +150,7 @@ faults: $(INTEGRATED)
 ## soak: what takes long: random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
 soak: licences
-	PROPTEST_CASES=20000 cargo test $(CORE) --release
+	PROPTEST_CASES=20000 HOLDFAST_CASES=20000 cargo test $(CORE) --release
 	$(if $(wildcard tests/rust/loom.rs),LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} RUSTFLAGS="--cfg loom" \
 		cargo test $(CORE) --release --target-dir $(TARGET)/loom --test loom)
 

@@ -474,7 +474,8 @@ def test_r9_blocks_leave_nothing_behind() -> None:
     before = len(gc.get_objects())
     some(10_000)
     gc.collect()
-    assert abs(len(gc.get_objects()) - before) < 100
+    # Other threads of the process make and drop a few hundred; a leak would leave ten thousand.
+    assert abs(len(gc.get_objects()) - before) < 1000
     assert breaker.metrics.in_flight == 0
 
 

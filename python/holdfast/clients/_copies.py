@@ -14,6 +14,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from holdfast._scope import current_attempt
 from holdfast.clients._bounded import bounded, is_http_client, shallow
 from holdfast.clients._rewrite import Rewriter
 
@@ -90,11 +91,32 @@ def is_stainless(value: Any) -> bool:
 def _stainless(client: Any) -> Any:
     http = client.__dict__.get("_client")
     ours = bounded(http) if is_http_client(http) else http
-    if client.max_retries == 0 and ours is http:
+    if client.max_retries == 0 and ours is http and client.__dict__.get(_KEY_HEADER):
         return client
-    if ours is http:
-        return client.with_options(max_retries=0)
-    return client.with_options(max_retries=0, http_client=ours)
+    more = {} if ours is http else {"http_client": ours}
+    return _with_one_key(client.with_options(max_retries=0, **more))
+
+
+_KEY_HEADER = "_idempotency_header"
+
+
+def _with_one_key(copied: Any) -> Any:
+    """All attempts of a guarded call carry one `Idempotency-Key` (A9).
+
+    These clients make such a key for each request and keep it over their own retries, but are not told which header
+    it goes into, so that it never leaves the process. Our retries are made outside of them.
+    """
+    fresh = getattr(copied, "_idempotency_key", None)
+    if not callable(fresh) or copied.__dict__.get(_KEY_HEADER, _KEY_HEADER) is not None:
+        return copied
+
+    def key() -> Any:
+        scope = current_attempt()
+        return fresh() if scope is None else scope.idempotency_key
+
+    copied._idempotency_header = "Idempotency-Key"
+    copied._idempotency_key = key
+    return copied
 
 
 def _resource(value: Any, known: Known) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import anthropic
 import openai
@@ -178,3 +180,39 @@ def test_a_model_that_is_not_known(caplog: pytest.LogCaptureFixture, monkeypatch
 def test_what_is_no_client_is_left_alone(thing: object) -> None:
     """Anything else comes back as the very same object."""
     assert quiet(thing) is thing
+
+
+class _Deaf(BaseHTTPRequestHandler):
+    """Answers 503 to everything and remembers the keys it was sent."""
+
+    keys: ClassVar[list[str | None]] = []
+
+    def do_POST(self) -> None:
+        self.keys.append(self.headers.get("Idempotency-Key"))
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        """Nothing."""
+
+
+def test_a9_all_attempts_of_a_call_carry_one_key() -> None:
+    """Two calls of three attempts send two keys, each three times."""
+    _Deaf.keys.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Deaf)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        model = with_resilience(
+            chat_openai(f"http://127.0.0.1:{server.server_port}"), retry=hf.Retry(3, backoff=0), breaker=None
+        )
+        for _ in range(2):
+            with pytest.raises(openai.InternalServerError):
+                model.invoke("hi")
+    finally:
+        server.shutdown()
+        server.server_close()
+    first, second = _Deaf.keys[:3], _Deaf.keys[3:]
+    assert None not in _Deaf.keys
+    assert (len(_Deaf.keys), len(set(first)), len(set(second)), len(set(_Deaf.keys))) == (6, 1, 1, 2)
