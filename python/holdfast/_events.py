@@ -169,8 +169,13 @@ def ensure_thread() -> None:
     with _changing:
         if _stopped or (_thread is not None and _thread.is_alive()):
             return
-        _thread = threading.Thread(target=_deliver_all, name="holdfast-events", daemon=True)
-        _thread.start()
+        thread = threading.Thread(target=_deliver_all, name="holdfast-events", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The interpreter is exiting and starts no threads any more: `_stop` delivers instead.
+            return
+        _thread = thread
 
 
 def _stop() -> None:
@@ -184,6 +189,8 @@ def _stop() -> None:
     _native.close_events()
     if _thread is not None:
         _thread.join(timeout=2.0)
+    else:
+        _deliver_all()
     _native.shutdown()
 
 

@@ -20,7 +20,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.send_header("content-length", "0"); self.end_headers()
     def log_message(self, *args): pass
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *args): pass  # from 3.12 on it can start no thread during the exit, and would say so
+
+server = Server(("127.0.0.1", 0), Handler)
 threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
 manager = hf.FailoverManager(
     [hf.Node("a", lambda: "a", address=f"http://127.0.0.1:{server.server_address[1]}")],
