@@ -154,6 +154,13 @@ soak: licences
 	$(if $(wildcard tests/rust/loom.rs),LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} RUSTFLAGS="--cfg loom" \
 		cargo test $(CORE) --release --target-dir $(TARGET)/loom --test loom)
 
+## mutants: changes the breaker and its windows one operator at a time and shows what no test notices (hours)
+.PHONY: mutants
+mutants:
+	@cargo mutants --version >/dev/null 2>&1 || cargo install --locked cargo-mutants
+	cargo mutants -f 'src/policy/breaker/*.rs' -f 'src/window/*.rs' $(CORE) --timeout 60 --output $(TARGET) \
+		-- --lib --test core -- policy::breaker window breaker_model
+
 ## licences: licences and sources of the whole dependency graph (the first run compiles cargo-deny)
 .PHONY: licences
 licences: $(DENY)

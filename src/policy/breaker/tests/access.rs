@@ -131,6 +131,20 @@ fn b20_manual_beats_automatic() {
 
 /// Each order is told once, and only if it changes what the breaker does with calls.
 #[test]
+fn a_breaker_is_shut_while_nothing_but_time_or_an_order_opens_it() {
+    let mut desk = Desk::new(BreakerConfig { failure_threshold: Some(1), ..BreakerConfig::default() });
+    assert!(!desk.breaker.is_shut(desk.now), "closed");
+    desk.call(FAIL);
+    assert!(desk.breaker.is_shut(desk.now.after(SECOND * 29)), "open, and still open then");
+    assert!(!desk.breaker.is_shut(desk.now.after(SECOND * 30)), "open, but a probe may go then");
+    desk.advance(SECOND * 30);
+    let _probe = desk.admit();
+    assert!(!desk.breaker.is_shut(desk.now), "half-open: the probe may end at any moment");
+    desk.breaker.force_open(desk.now, &mut desk.out);
+    assert!(desk.breaker.is_shut(desk.now.after(SECOND * 3600)), "only an order ends that");
+}
+
+#[test]
 fn b20_orders_are_told_once() {
     let mut desk = Desk::new(BreakerConfig::default());
     let now = desk.now;
