@@ -1,5 +1,6 @@
 """What every Python test stands on: the installed wheel, and fresh interpreters."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,9 @@ import pytest
 from colours import COLOURS, Colour
 
 ROOT = Path(__file__).resolve().parents[2]
+
+# Forking is tested where the system can fork.
+collect_ignore = [] if hasattr(os, "fork") else ["test_fork.py"]
 
 FreshPython = Callable[[str], str]
 
