@@ -38,8 +38,8 @@ from holdfast.langchain._copies import quiet_model
 from . import shapes
 from .server import FaultServer
 
-LIMIT = 0.5
-LATE = 2.5
+LIMIT = 1.5
+LATE = 10.0
 """Seconds after which a call was not cut, however busy the machine is."""
 REFUSALS = ("status-500", "status-503", "status-429", "status-408", "reset-before")
 HANGS = ("slow-headers", "drip-headers")
