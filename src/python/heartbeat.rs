@@ -40,7 +40,7 @@ impl Pulse {
 
     /// Starts it, unless it beats already in this process or there is none. Cheap if it beats.
     pub fn ensure(&self) -> PyResult<()> {
-        if self.roster.pool().heartbeat().is_none() {
+        if self.roster.pool().is_unwatched() {
             return Ok(());
         }
         let beating = {
@@ -108,6 +108,7 @@ pub fn config(fields: &Bound<'_, PyTuple>) -> PyResult<HeartbeatConfig> {
         recovery_threshold: count("recovery_threshold", &at(2)?, 1)?,
         timeout: positive_span("timeout", &at(3)?)?,
         jitter: real("jitter", &at(4)?)?,
+        ..HeartbeatConfig::default()
     };
     config.validate().map_err(|error| errors::config(fields.py(), &error))?;
     Ok(config)

@@ -160,14 +160,16 @@ async fn tick(
 
 /// Asks everybody who is due, and tells when somebody is due next.
 fn ask_the_due(pool: &Pool, probes: &Arc<dyn Probe>, asked: &mut Asked, busy: &Busy) -> Time {
+    let mut out = dispatch::outbox();
     let (due, next, now) = {
         let _quiet = quiet();
         let now = clock::now();
+        pool.listen(now, &mut out);
         (pool.due(now, &mut ThreadDice), pool.next_due(), now)
     };
-    let deadline = pool.heartbeat().map_or(Time::NEVER, |heartbeat| now.after(heartbeat.timeout));
+    dispatch::post(&mut out);
     for node in due {
-        let probes = probes.clone();
+        let (probes, deadline) = (probes.clone(), now.after(pool.patience(node)));
         let task = asked.probes.spawn(async move { ask(probes.probe(node), deadline).await });
         asked.nodes.insert(task.id(), (node, busy.clone()));
     }
