@@ -244,7 +244,9 @@ impl Members {
         if !late.is_zero() {
             self.nodes.iter_mut().for_each(|node| node.excuse(Some(late)));
             let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
-            ids.into_iter().for_each(|id| self.listen(id, now));
+            for id in ids {
+                self.listen(id, now);
+            }
             return;
         }
         for id in self.schedule.take_silent(now) {

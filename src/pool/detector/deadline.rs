@@ -145,7 +145,7 @@ mod tests {
     fn p6_what_is_excused_is_no_silence() {
         let mut d = ten_seconds(1);
         d.beat(at(0));
-        d.excuse(Duration::from_secs(60));
+        d.excuse(Duration::from_mins(1));
         assert_eq!([d.look(at(64)), d.look(at(69)), d.look(at(70))], {
             [Opinion::Well, Opinion::Suspect, Opinion::Lost]
         });

@@ -150,7 +150,7 @@ impl Phi {
             let seconds = deviation(phi).mul_add(sigma, mean + self.pause).max(0.0);
             // Rounded up: at that moment φ is reached, not about to be.
             let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-            since.after(span.saturating_add(Duration::from_nanos(1000)))
+            since.after(span.saturating_add(Duration::from_micros(1)))
         };
         [limit * SUSPECT_SHARE, limit].into_iter().map(reaches).find(|&then| then > now)
     }
@@ -302,7 +302,9 @@ mod tests {
         for tenths in 1..2000 {
             let threshold = f64::from(tenths) / 10.0;
             let mut d = Phi::new(&PhiConfig { threshold, ..PhiConfig::default() }, 1);
-            (0..5).for_each(|beat| drop(d.beat(ms(beat * 1000))));
+            for beat in 0..5 {
+                d.beat(ms(beat * 1000));
+            }
             for expected in [Opinion::Suspect, Opinion::Lost] {
                 let before = d.look(ms(4000));
                 let Some(then) = d.next_change(ms(4000)) else { continue };
