@@ -99,7 +99,7 @@ class Task:
         order.begun()
         try:
             answer = self._function(self._argument)
-        except BaseException as error:  # even `sys.exit()`: the thread is ours
+        except BaseException as error:  # noqa: BLE001 even `sys.exit()`: the thread is ours
             order.done(type(error).__name__)
         else:
             if inspect.iscoroutine(answer):  # a plain function that hands out a coroutine
