@@ -237,6 +237,16 @@ impl Members {
         self.tell(id, change, reason, out);
     }
 
+    /// Nobody knows whether `id` answered, because we did not listen (P6).
+    pub(super) fn unheard(&mut self, id: NodeId, now: Time) {
+        self.schedule.answered(id, now);
+        let interval = self.schedule.config_of(id).map(|config| config.interval);
+        if let (Some(node), Some(interval)) = (self.get_mut(id), interval) {
+            node.excuse(Some(interval));
+            self.listen(id, now);
+        }
+    }
+
     /// Listens to those whose silence may mean something by now. If it is we who were not there, everybody's
     /// silence is shorter by that (P6).
     pub(super) fn listen_to_the_silent(&mut self, now: Time, out: &mut Outbox) {

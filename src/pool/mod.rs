@@ -165,6 +165,12 @@ impl Pool {
         self.members.lock().miss(node, reason, now, out);
     }
 
+    /// What became of the question to `node` is not known, because it got stuck on our side (P6): the node
+    /// is asked again at its next turn.
+    pub fn unheard(&self, node: NodeId, now: Time) {
+        self.members.lock().unheard(node, now);
+    }
+
     /// Listens at `now` to those whose silence may mean something. To be called before [`Pool::due`].
     pub fn listen(&self, now: Time, out: &mut Outbox) {
         self.members.lock().listen_to_the_silent(now, out);
