@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+use crate::python::once::intern;
 use pyo3::exceptions::PyException;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 

@@ -4,7 +4,7 @@
 //! second one would see an empty or a cut input and answer something else. Such a call is refused its
 //! further attempts. Whoever wants them passes a list, or a function that makes the iterator.
 
-use pyo3::intern;
+use crate::python::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyTuple};
 

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use pyo3::intern;
+use crate::python::once::intern;
 use pyo3::prelude::*;
 
 /// The items of one attempt on their way to the consumer.

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pyo3::intern;
+use crate::python::once::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 

@@ -7,10 +7,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::python::once::Once;
+use crate::python::once::intern;
 use parking_lot::Mutex;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use crate::base::Dice as _;
 use crate::policy::timeout::{Expiry, Which};
@@ -166,7 +166,7 @@ pub fn inherited(py: Python<'_>) -> PyResult<Option<Expiry>> {
 
 /// The context variable `holdfast._scope.current`.
 fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static VARIABLE: Once<Py<PyAny>> = Once::new();
     VARIABLE.import(py, "holdfast._scope", "current")
 }
 
