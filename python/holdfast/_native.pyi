@@ -58,7 +58,9 @@ __all__ = [
     "now",
     "quicken_state",
     "remove_manual_clock",
+    "set_active",
     "set_interest",
+    "set_testing",
     "shutdown",
     "step_clock",
     "take_events",
@@ -574,6 +576,12 @@ def check_heartbeat(*fields: Any) -> None:
 
 def deadline_scope(seconds: _Seconds) -> Scope:
     """The scope of `with deadline(seconds):`, inside an outer deadline if there is one."""
+
+def set_active(active: bool) -> bool:
+    """Turns all guards of this process on or off; how they were."""
+
+def set_testing(attempts: int | None) -> int | None:
+    """Caps the attempts of every call and removes the waits between them; what the cap was."""
 
 def set_interest(kinds: Sequence[str]) -> None:
     """Says which kinds somebody listens to; the changes of state are always wanted, for the log."""

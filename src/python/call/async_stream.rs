@@ -3,9 +3,9 @@
 //! As with plain generators, a failure before the first item moves on to another attempt, after it nothing
 //! is tried again (A7), and closing early is neutral. Our clocks run only while somebody waits for an item.
 
+use crate::python::once::intern;
 use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 

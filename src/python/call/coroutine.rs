@@ -3,14 +3,15 @@
 //! It never hops through another runtime: the user's coroutine is resumed in the caller's own task, and
 //! what it waits for is handed up unchanged. Sleeping between attempts is one more thing to wait for.
 
+use crate::python::once::intern;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::alarm::Alarm;
+use super::foreign;
 use super::guard::Guard;
 use super::resume::{Input, Resumed, resume, unmistakable};
 use super::under_way::Call;
@@ -85,7 +86,7 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
     let mut todo = match (state, input) {
         (State::Done, _) => failed(PyRuntimeError::new_err("cannot reuse already awaited coroutine")),
         (State::New(_), Input::Throw(error)) => failed(error),
-        (State::New(mut call), Input::Send(_)) => match call.start(py) {
+        (State::New(mut call), Input::Send(_)) => match foreign::refuse(py).and_then(|()| call.start(py)) {
             Ok(step) => Todo::Follow(call, step, Busy::idle()),
             Err(error) => failed(error),
         },

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::python::once::intern;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
@@ -14,6 +14,7 @@ use crate::policy::breaker::Breaker;
 use crate::python::convert::refuse;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
+use crate::python::switches;
 
 /// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl ByHand {
             timeout: plan.timeout,
             target: Target::Breaker(Arc::clone(&whole)),
             exhausted: plan.exhausted,
+            cap: plan.cap,
         };
         Self { whole, plan: Arc::new(plan) }
     }
@@ -97,7 +99,8 @@ impl Guard {
 
     /// A manager's heartbeat begins with its first call, and again with the first one in a forked child.
     pub(super) fn keep_beating(&self) -> PyResult<()> {
-        self.wiring.pulse.as_ref().map_or(Ok(()), |pulse| pulse.ensure())
+        let pulse = self.wiring.pulse.as_ref().filter(|_| !switches::is_inactive());
+        pulse.map_or(Ok(()), |pulse| pulse.ensure())
     }
 
     /// The breaker, where it is all there is: then a call that goes well may pass by the inline doors.
@@ -105,18 +108,18 @@ impl Guard {
         let Wiring { plan, judge, validate: None, governor: None, .. } = &*self.wiring else { return None };
         match &plan.target {
             Target::Breaker(breaker) if plan.retry.is_none() && !plan.timeout.is_on() => {
-                judge.trusts_values().then_some(breaker)
+                (judge.trusts_values() && switches::are_untouched()).then_some(breaker)
             }
             _ => None,
         }
     }
 
     /// The plan for a call that begins now.
-    pub(super) fn plan(&self) -> &Arc<Plan> {
-        match &self.wiring.by_hand {
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        switches::plan_for(match &self.wiring.by_hand {
             Some(by_hand) if by_hand.whole.state().is_manual() => &by_hand.plan,
             _ => &self.wiring.plan,
-        }
+        })
     }
 
     /// The call's key, where `plan` keeps breakers by key. A key function that raises ends the call with its
