@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use crate::python::once::Once;
-use crate::python::once::intern;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
@@ -11,6 +9,7 @@ use pyo3::types::{PyDict, PyString, PyType};
 use crate::base::error::RejectionKind;
 use crate::base::{ConfigError, Rejection};
 use crate::policy::timeout::Expiry;
+use crate::python::once::{Once, intern};
 
 macro_rules! class {
     ($name:ident, $text:literal) => {

@@ -57,7 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::FailoverManager>()?;
     module.add_class::<views::NodeView>()?;
     module.add_class::<views::ManagerMetrics>()?;
-    module.add_class::<call::Guard>()?;
+    call::Class::publish::<call::Guard>(module)?;
     module.add_class::<call::Drive>()?;
     module.add_class::<call::Stream>()?;
     module.add_class::<call::AsyncStream>()?;

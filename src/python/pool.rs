@@ -14,7 +14,7 @@ use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
 use crate::pool::{Evidence, NodeConfig, Pool};
-use crate::python::call::{Callee, Colour, Guard, NodeTargets, Targets, Wiring, moment};
+use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Targets, Wiring, moment};
 use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
 use crate::python::once::intern;
@@ -175,7 +175,7 @@ impl FailoverManager {
         slf: &Bound<'_, Self>,
         function: Option<Bound<'_, PyAny>>,
         colour: &Bound<'_, PyAny>,
-    ) -> PyResult<Guard> {
+    ) -> PyResult<GuardRef> {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let manager = slf.get();
@@ -184,7 +184,7 @@ impl FailoverManager {
             Some(function) => Callee::WithNode(function.unbind(), targets),
             None => Callee::Target(targets, colour),
         };
-        Ok(Guard::new(Arc::clone(&manager.wiring), slf.clone().into_any().unbind(), callee, colour))
+        Guard::make(Arc::clone(&manager.wiring), slf.clone().into_any(), callee, colour)
     }
 
     fn _views(&self) -> Vec<NodeView> {

@@ -7,15 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::python::once::Once;
-use crate::python::once::intern;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use super::raw::Visitor;
 use crate::policy::timeout::Expiry;
+use crate::python::once::{Once, intern};
 use crate::python::{apart, errors};
 use crate::runtime::clock::{self, Busy, TimerHandle};
 
@@ -125,7 +124,7 @@ impl Alarm {
     }
 
     /// For Python's garbage collector.
-    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         if let Timer::Loop(handle) = &self.timer {
             visit.call(handle)?;
         }

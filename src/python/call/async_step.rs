@@ -3,7 +3,6 @@
 //! A step takes the stream's state out, works on it, and puts it back when it is over, so that a second step
 //! meanwhile is refused, as an async generator refuses it.
 
-use crate::python::once::intern;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
@@ -18,6 +17,7 @@ use super::under_way::Call;
 use super::wait::{Look, Nap};
 use crate::pipeline::{Attempt, Step};
 use crate::policy::timeout::Phase;
+use crate::python::once::intern;
 use crate::runtime::clock::{self, Busy};
 
 /// The awaitable of one step.

@@ -7,12 +7,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::python::once::intern;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::python::once::Once;
+use crate::python::once::{Once, intern};
 
 /// How many modules there were when last none of the foreign loops was among them.
 static SEEN: AtomicUsize = AtomicUsize::new(0);

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::python::once::Once;
-use crate::python::once::intern;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 
@@ -11,6 +9,7 @@ use super::alarm::{call_soon, running_loop};
 use super::coroutine::awaited;
 use super::resume::{Input, Resumed, resume};
 use crate::base::Time;
+use crate::python::once::{Once, intern};
 use crate::runtime::clock::{self, Busy, TimerHandle, Waited};
 
 /// How often a blocked thread looks for signals: well within the 100 ms of R8.

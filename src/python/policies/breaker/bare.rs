@@ -8,8 +8,6 @@
 
 use std::sync::Arc;
 
-use crate::python::once::Once;
-use crate::python::once::intern;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -18,6 +16,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::{CircuitBreaker, Permit};
 use crate::policy::breaker::Breaker;
+use crate::python::once::{Once, intern};
 
 /// What `async with` awaits: done at the first step, since nothing here waits.
 #[pyclass(frozen, module = "holdfast._native")]

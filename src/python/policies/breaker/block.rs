@@ -11,7 +11,6 @@
 
 use std::sync::Arc;
 
-use crate::python::once::Once;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -23,6 +22,7 @@ use crate::policy::breaker::{Breaker, Permit as Admission};
 use crate::python::call::moment;
 use crate::python::errors;
 use crate::python::judge::Judge;
+use crate::python::once::Once;
 use crate::python::switches;
 use crate::runtime::clock;
 

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::python::once::Once;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -16,6 +15,7 @@ use crate::policy::breaker::{Breaker, State};
 use crate::python::call::moment;
 use crate::python::convert::refuse;
 use crate::python::errors;
+use crate::python::once::Once;
 use crate::runtime::clock;
 
 #[pymethods]
