@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::exceptions::asyncio::CancelledError;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::raw::Visitor;
 use crate::policy::timeout::Expiry;
 use crate::python::{apart, errors};
 use crate::runtime::clock::{self, Busy, TimerHandle};
@@ -125,7 +125,7 @@ impl Alarm {
     }
 
     /// For Python's garbage collector.
-    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         if let Timer::Loop(handle) = &self.timer {
             visit.call(handle)?;
         }

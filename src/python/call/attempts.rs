@@ -129,9 +129,9 @@ impl Attempts {
         let py = pipeline.py();
         // The block is the user's own: there is no function to call.
         let callee = Callee::Function(py.None());
-        let owner = pipeline.clone().into_any().unbind();
-        let guard = Guard::new(pipeline.get().wiring(), owner, callee, Colour::Function);
-        let call = Call::new(Py::new(py, guard)?, PyTuple::empty(py).unbind(), None);
+        let owner = pipeline.clone().into_any();
+        let guard = Guard::make(pipeline.get().wiring(), owner, callee, Colour::Function)?;
+        let call = Call::new(guard, PyTuple::empty(py).unbind(), None);
         Ok(Self { state: Arc::new(Mutex::new(State::New(call))) })
     }
 

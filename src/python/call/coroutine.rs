@@ -5,13 +5,14 @@
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyValueError};
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::alarm::Alarm;
-use super::guard::Guard;
+use super::guard::{GuardRef, packed};
 use super::resume::{Input, Resumed, resume, unmistakable};
 use super::under_way::Call;
 use super::wait::{Look, Nap};
@@ -26,7 +27,7 @@ use crate::runtime::clock::{self, Busy};
 #[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedCoroutine")]
 #[derive(Debug)]
 pub struct Drive {
-    guard: Py<Guard>,
+    guard: GuardRef,
     /// Empty while a step runs: a second one meanwhile is refused, as a coroutine refuses it.
     state: Mutex<Option<State>>,
 }
@@ -56,15 +57,28 @@ enum Todo<'py> {
     Return(Turn),
 }
 
+/// How Python calls a guard of this colour.
+#[expect(unsafe_code, reason = "it is called from C")]
+pub unsafe extern "C" fn vectorcall(
+    guard: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: these are the arguments of a vectorcall of a guard.
+    unsafe { packed(guard, args, nargsf, names, call) }
+}
+
 /// Makes the awaitable. Nothing runs before it is awaited: a rejection is raised then, not here.
-pub fn call<'py>(
-    guard: &Bound<'py, Guard>,
-    args: Bound<'py, PyTuple>,
-    kwargs: Option<Bound<'py, PyDict>>,
+fn call(
+    guard: &GuardRef,
+    args: Bound<'_, PyTuple>,
+    kwargs: Option<Bound<'_, PyDict>>,
 ) -> PyResult<Py<PyAny>> {
-    let call = Call::new(guard.clone().unbind(), args.unbind(), kwargs.map(Bound::unbind));
-    let drive = Drive { guard: guard.clone().unbind(), state: Mutex::new(Some(State::New(call))) };
-    Ok(Py::new(guard.py(), drive)?.into_any())
+    let py = args.py();
+    let call = Call::new(guard.clone_ref(py), args.unbind(), kwargs.map(Bound::unbind));
+    let drive = Drive { guard: guard.clone_ref(py), state: Mutex::new(Some(State::New(call))) };
+    Ok(Py::new(py, drive)?.into_any())
 }
 
 impl Drive {
@@ -259,7 +273,7 @@ impl Drive {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.guard)?;
+        visit.call(self.guard.as_any())?;
         let Some(state) = self.state.try_lock() else { return Ok(()) };
         match &*state {
             Some(State::New(call)) => call.traverse(&visit),

@@ -5,8 +5,9 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments;
 use super::flow::Flow;
-use super::guard::Guard;
+use super::guard::GuardRef;
 use super::history;
+use super::raw::Visitor;
 use super::scope::{self, CallId, Scope};
 use crate::base::{Time, Verdict};
 use crate::pipeline::{Attempt, Execution, Finish, Moment, Step, Target};
@@ -30,7 +31,7 @@ pub fn moment<R>(act: impl FnOnce(&mut Moment<'_>) -> R) -> R {
 /// A call under way. Dropped unfinished, it gives back what it holds, and nobody is blamed (B7, R7).
 #[derive(Debug)]
 pub struct Call {
-    guard: Py<Guard>,
+    guard: GuardRef,
     args: Py<PyTuple>,
     kwargs: Option<Py<PyDict>>,
     execution: Option<Execution>,
@@ -44,7 +45,7 @@ pub struct Call {
 }
 
 impl Call {
-    pub const fn new(guard: Py<Guard>, args: Py<PyTuple>, kwargs: Option<Py<PyDict>>) -> Self {
+    pub const fn new(guard: GuardRef, args: Py<PyTuple>, kwargs: Option<Py<PyDict>>) -> Self {
         Self {
             guard,
             args,
@@ -286,8 +287,8 @@ impl Call {
     }
 
     /// For Python's garbage collector.
-    pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.guard)?;
+    pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
+        visit.call(self.guard.as_any())?;
         visit.call(&self.args)?;
         visit.call(&self.kwargs)?;
         visit.call(&self.scope)?;
