@@ -13,6 +13,7 @@ mod bridge;
 mod call;
 mod clock;
 mod convert;
+mod errands;
 mod errors;
 mod events;
 mod heartbeat;
@@ -57,6 +58,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::FailoverManager>()?;
     module.add_class::<views::NodeView>()?;
     module.add_class::<views::ManagerMetrics>()?;
+    module.add_class::<errands::Order>()?;
     call::Class::publish::<call::Guard>(module)?;
     module.add_class::<call::Drive>()?;
     module.add_class::<call::Stream>()?;
@@ -72,6 +74,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(switches::set_active, module)?)?;
     module.add_function(wrap_pyfunction!(switches::set_testing, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;
+    module.add_function(wrap_pyfunction!(heartbeat::ask, module)?)?;
+    module.add_function(wrap_pyfunction!(heartbeat::aask, module)?)?;
+    module.add_function(wrap_pyfunction!(errands::take_errands, module)?)?;
+    module.add_function(wrap_pyfunction!(errands::close_errands, module)?)?;
     module.add_function(wrap_pyfunction!(events::set_interest, module)?)?;
     module.add_function(wrap_pyfunction!(events::last_event, module)?)?;
     module.add_function(wrap_pyfunction!(events::take_events, module)?)?;
