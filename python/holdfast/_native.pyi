@@ -63,7 +63,9 @@ __all__ = [
     "now",
     "quicken_state",
     "remove_manual_clock",
+    "set_active",
     "set_interest",
+    "set_testing",
     "shutdown",
     "step_clock",
     "take_errands",
@@ -636,6 +638,12 @@ def close_errands() -> None:
 
 def deadline_scope(seconds: _Seconds) -> Scope:
     """The scope of `with deadline(seconds):`, inside an outer deadline if there is one."""
+
+def set_active(active: bool) -> bool:
+    """Turns all guards of this process on or off; how they were."""
+
+def set_testing(attempts: int | None) -> int | None:
+    """Caps the attempts of every call and removes the waits between them; what the cap was."""
 
 def set_interest(kinds: Sequence[str]) -> None:
     """Says which kinds somebody listens to; the changes of state are always wanted, for the log."""

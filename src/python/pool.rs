@@ -17,6 +17,7 @@ use crate::pool::{Evidence, NodeConfig, Pool};
 use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Targets, Wiring, moment};
 use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
+use crate::python::once::intern;
 use crate::runtime::clock;
 
 /// A pool of nodes and the policies of the calls to them; the instance is the state.
@@ -103,8 +104,12 @@ impl FailoverManager {
         let cap = positive_span("cooldown_cap", cooldown_cap)?;
         pool.set_cooldown_cap(cap);
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
+        // The nodes' breakers are named after a template that has a name, else after the manager.
+        let named =
+            breaker.as_ref().map_or(Ok(true), |b| b.getattr(intern!(py, "_is_named"))?.is_truthy())?;
         let template = breaker.map(|breaker| breaker.get().template(&clocks, cap)).transpose();
         let template = template.map_err(|e| config_error(py, &e))?;
+        let template = template.map(|own| if named { own } else { own.fork(source.clone()) });
         let roster = Arc::new(Roster::new(Arc::new(pool), source.clone(), template));
         let pulse = Arc::new(Pulse::new(Arc::clone(&roster)));
         let parts = Parts {
