@@ -76,8 +76,8 @@ class PhiAccrualDetector(Detector):
     """Silence that is too unlikely convicts, by the node's own rhythm (Hayashibara et al. 2004).
 
     From the gaps between beats it learns how long a gap usually is. φ says how unlikely the present silence is:
-    the number of zeros in the chance that the next beat is still to come. At 1 a conviction is wrong once in ten times, at 8
-    once in a hundred million. The gap that an outage made is not learned.
+    the number of zeros in the chance that the next beat is still to come. At 1 a conviction is wrong once in ten
+    times, at 8 once in a hundred million. The gap that an outage made is not learned.
 
     Args:
         threshold: The φ that convicts: finite, above 0. Half of it raises suspicion. 8.
