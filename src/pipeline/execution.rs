@@ -206,15 +206,15 @@ impl Execution {
     }
 
     fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
-        if let Some(seat) = roster.pick(&self.tried, at.now, at.dice, at.out) {
+        if let Some(seat) = roster.pick(self.key.as_deref(), &self.tried, at.now, at.dice, at.out) {
             return self.seated(roster, seat, at);
         }
         // A node that failed this call is asked again only when no other is left, the last one last (A15).
         if let Some((_, others)) = self.tried.split_last().filter(|_| !self.tried.is_empty()) {
             let last = self.tried[others.len()];
             let seat = roster
-                .pick(&[last], at.now, at.dice, at.out)
-                .or_else(|| roster.pick(&[], at.now, at.dice, at.out));
+                .pick(self.key.as_deref(), &[last], at.now, at.dice, at.out)
+                .or_else(|| roster.pick(self.key.as_deref(), &[], at.now, at.dice, at.out));
             return match seat {
                 Some(seat) => self.seated(roster, seat, at),
                 None => self.give_up(at),

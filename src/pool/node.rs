@@ -21,8 +21,11 @@ use std::time::Duration;
 
 use super::config::NodeConfig;
 use super::detector::{Detector, Opinion};
+use super::load::Load;
+use super::outlier::Record;
+use super::rebalance::Round;
 use super::view::{Cooling, Evidence, NodeState, NodeView};
-use crate::base::{FailureKind, NodeId, Time, Verdict};
+use crate::base::{Blame, FailureKind, NodeId, Time, Verdict};
 
 /// The share of a new sample in the mean latency: about the last ten calls matter.
 const LATENCY_SHARE: f64 = 0.2;
@@ -73,7 +76,15 @@ pub(super) struct Node {
     suspect: bool,
     convictions: u8,
     outage: Option<Outage>,
-    in_flight: u32,
+    /// When its breaker will let a call pass, while that speaks against it.
+    asked_again: Option<Time>,
+    /// Since when it is back, if it ever was away.
+    pub(super) back_since: Option<Time>,
+    pub(super) load: Load,
+    pub(super) record: Record,
+    pub(super) round: Round,
+    /// What rebalancing multiplies its weight by.
+    pub(super) factor: f64,
     latency: Option<f64>,
     last_error: Option<Arc<str>>,
     failures: u64,
@@ -81,7 +92,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) const fn new(id: NodeId, config: NodeConfig, detector: Option<Detector>) -> Self {
+    pub(super) fn new(id: NodeId, config: NodeConfig, detector: Option<Detector>) -> Self {
         Self {
             id,
             config,
@@ -91,7 +102,12 @@ impl Node {
             suspect: false,
             convictions: 0,
             outage: None,
-            in_flight: 0,
+            asked_again: None,
+            back_since: None,
+            load: Load::new(),
+            record: Record::default(),
+            round: Round::default(),
+            factor: 1.0,
             latency: None,
             last_error: None,
             failures: 0,
@@ -122,6 +138,7 @@ impl Node {
         }
         let Some(outage) = self.outage.take() else { return Change::None };
         self.recoveries += 1;
+        self.back_since = Some(now);
         let Outage { since, announced, rehoused, .. } = outage;
         Change::Recovered { downtime: now.since(since), announced, rehoused }
     }
@@ -182,42 +199,57 @@ impl Node {
 
     // ---- the operator's will ----
 
-    /// Says whether calls go there at all.
-    pub(super) const fn set_enabled(&mut self, yes: bool) {
-        self.enabled = yes;
-        if yes {
-            self.draining = false;
+    /// Calls go there again.
+    pub(super) const fn enable(&mut self, now: Time) {
+        if !self.open_to_traffic() {
+            self.back_since = Some(now);
         }
+        self.enabled = true;
+        self.draining = false;
+    }
+
+    /// No calls go there.
+    pub(super) const fn disable(&mut self) {
+        self.enabled = false;
     }
 
     /// From now on it gets no new call. Says whether it has none left already.
     pub(super) const fn drain(&mut self) -> bool {
         let news = !self.draining;
         self.draining = true;
-        news && self.in_flight == 0
+        news && self.load.in_flight() == 0
     }
 
     // ---- traffic ----
 
-    /// A call goes there.
-    pub(super) const fn enter(&mut self) {
-        self.in_flight += 1;
-    }
-
     /// A call comes back. Says whether it was the last one of a draining node.
-    pub(super) fn leave(&mut self, verdict: &Verdict, elapsed: Duration) -> bool {
-        debug_assert!(self.in_flight > 0, "each finish belongs to one pick");
-        self.in_flight = self.in_flight.saturating_sub(1);
+    pub(super) fn leave(&mut self, verdict: &Verdict, elapsed: Duration, now: Time) -> bool {
+        self.load.leave();
         match verdict {
             Verdict::Ok => {
                 let sample = elapsed.as_secs_f64();
                 let mean = self.latency.unwrap_or(sample);
                 self.latency = Some(LATENCY_SHARE.mul_add(sample - mean, mean));
+                self.load.answered(elapsed, now);
+                self.record.note(true, now);
+                self.round.note(true, elapsed);
             }
-            Verdict::Fail(failure) | Verdict::Throttled(failure) => self.blame(failure.kind.as_str()),
+            Verdict::Fail(failure) => {
+                self.blame(failure.kind.as_str());
+                if failure.blame != Blame::Nobody {
+                    self.record.note(false, now);
+                    self.round.note(false, elapsed);
+                }
+            }
+            Verdict::Throttled(failure) => self.blame(failure.kind.as_str()),
             Verdict::Ignore => {}
         }
-        self.draining && self.in_flight == 0
+        self.draining && self.load.in_flight() == 0
+    }
+
+    /// Its breaker will let a call pass at `then`.
+    pub(super) const fn expect_back(&mut self, then: Option<Time>) {
+        self.asked_again = then;
     }
 
     // ---- looks ----
@@ -262,7 +294,22 @@ impl Node {
     }
 
     pub(super) const fn in_flight(&self) -> u32 {
-        self.in_flight
+        self.load.in_flight()
+    }
+
+    /// Is it in an outage?
+    pub(super) const fn is_out(&self) -> bool {
+        self.outage.is_some()
+    }
+
+    /// Does nobody speak against it?
+    pub(super) const fn is_healthy(&self) -> bool {
+        self.convictions == 0
+    }
+
+    /// Does only its breaker speak against it, and would that let a call pass by now?
+    pub(super) fn awaits_probe(&self, now: Time) -> bool {
+        self.convicted_by(Evidence::Breaker) && self.asked_again.is_some_and(|then| then <= now)
     }
 
     /// Is there somebody who judges its heartbeat?
@@ -302,7 +349,13 @@ impl Node {
         self.last_error.clone()
     }
 
-    pub(super) fn view(&self, cooling: Option<(Time, FailureKind, &str)>) -> NodeView {
+    pub(super) fn view(
+        &self,
+        cooling: Option<(Time, FailureKind, &str)>,
+        now: Time,
+        usual: f64,
+        share: f64,
+    ) -> NodeView {
         NodeView {
             id: self.id,
             name: self.config.name.clone(),
@@ -311,7 +364,9 @@ impl Node {
             ready: self.ready(),
             convicted_by: Evidence::ALL.into_iter().filter(|&by| self.convicted_by(by)).collect(),
             down_since: self.outage.map(|outage| outage.since),
-            in_flight: self.in_flight,
+            in_flight: self.load.in_flight(),
+            load: self.load.work(now, usual),
+            share,
             latency: self.latency.map(Duration::from_secs_f64),
             failures: self.failures,
             recoveries: self.recoveries,
@@ -319,6 +374,7 @@ impl Node {
             tier: self.config.tier,
             last_error: self.last_error(),
             cooling: cooling.map(|(until, kind, domain)| Cooling { until, kind, domain: domain.into() }),
+            ejected_until: self.record.out_until(now),
         }
     }
 

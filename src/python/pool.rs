@@ -13,7 +13,7 @@ use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
-use crate::pool::{Evidence, NodeConfig, Pool};
+use crate::pool::{Evidence, NodeConfig, Pool, PoolConfig};
 use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Targets, Wiring, moment};
 use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
@@ -100,9 +100,10 @@ impl FailoverManager {
         let heartbeat = heartbeat.map(|fields| heartbeat::config(&fields)).transpose()?;
         let source = Source::new(name);
         let configs = described.iter().map(|node| node.config.clone()).collect();
-        let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
         let cap = positive_span("cooldown_cap", cooldown_cap)?;
-        pool.set_cooldown_cap(cap);
+        let config = PoolConfig { cooldown_cap: cap, ..PoolConfig::default() };
+        let pool = Pool::with_config(source.clone(), configs, heartbeat, &config)
+            .map_err(|e| config_error(py, &e))?;
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
         // The nodes' breakers are named after a template that has a name, else after the manager.
         let named =
@@ -243,7 +244,8 @@ impl FailoverManager {
 
     /// Gives a node no call until it is enabled again, whatever else happens.
     fn disable(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        self.roster.pool().disable(name).map(drop).map_err(|error| config_error(py, &error))
+        let done = moment(|at| self.roster.pool().disable(name, at.now, at.out));
+        done.map(drop).map_err(|error| config_error(py, &error))
     }
 
     /// An outside monitor's word on a node: `ok=False` marks it failed, `ok=True` takes that back.
