@@ -73,8 +73,9 @@ class FailoverManager(State, _native.FailoverManager):
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ("_heartbeat", "_home", "_threads")
+    __slots__ = ("_checks", "_heartbeat", "_home", "_threads")
 
+    _checks: bool
     _threads: bool
     _heartbeat: Heartbeat | None
     _home: Home | None  # none: nothing of the user's runs in the background
@@ -108,6 +109,9 @@ class FailoverManager(State, _native.FailoverManager):
         retry = as_retry(retry)
         if _completion is None and all(is_chat_model(node.target) for node in listed):
             _rules, _completion = _classify.classify, completion_of(validate)
+        listed = [_attended(node, validate is not False) for node in listed]
+        if all(_wrap.is_client(node.target) for node in listed):
+            _rules = _classify.classify
         answers = checked_answers(validate, resume, _completion)
         beat, home = None, None
         if heartbeat is not None:
@@ -133,6 +137,7 @@ class FailoverManager(State, _native.FailoverManager):
             cooldown_cap=cooldown_cap,
         )
         object.__setattr__(self, "_threads", threads)
+        object.__setattr__(self, "_checks", validate is not False)
         object.__setattr__(self, "_heartbeat", heartbeat)
         object.__setattr__(self, "_home", home)
         return self
@@ -215,7 +220,8 @@ class FailoverManager(State, _native.FailoverManager):
             ConfigurationError: Its name is taken.
         """
         _checked([node])
-        self._add(_native_node(node, self._heartbeat, self._threads, self._home))
+        attended = _attended(node, self._checks)
+        self._add(_native_node(attended, self._heartbeat, self._threads, self._home))
 
     def explain(self) -> dict[str, str]:
         """Per node: ``"ready"``, or exactly why not and until when."""
@@ -271,6 +277,15 @@ def _home(heartbeat: Heartbeat) -> Home | None:
     from holdfast import _background
 
     return _background.Home()
+
+
+def _attended(node: Node, check: bool) -> Node:
+    """The node as functions are given it: of a client, a copy without retries whose answers are looked at."""
+    if not _wrap.is_client(node.target):
+        return node
+    from holdfast.clients import attended
+
+    return Node(**{**node._fields(), "target": attended(node.target, check=check)})
 
 
 def _native_node(
