@@ -113,21 +113,12 @@ class FailoverManager(State, _native.FailoverManager):
         if all(_wrap.is_client(node.target) for node in listed):
             _rules = _classify.classify
         answers = checked_answers(validate, resume, _completion)
-        beat, home = None, None
-        if heartbeat is not None:
-            home = _home(heartbeat)
-            beat = (
-                heartbeat.interval,
-                heartbeat.failure_threshold,
-                heartbeat.recovery_threshold,
-                heartbeat.timeout,
-                heartbeat.jitter,
-            )
+        home = _home([heartbeat, *(node.heartbeat for node in listed)])
         self = super().__new__(
             cls,
             name=name,
             nodes=[_native_node(node, heartbeat, threads, home) for node in listed],
-            heartbeat=beat,
+            heartbeat=None if heartbeat is None else heartbeat._row(),
             breaker=template,
             retry=retry,
             timeout=as_timeout(timeout),
@@ -270,9 +261,10 @@ def _checked(nodes: Iterable[Node]) -> list[Node]:
     return listed
 
 
-def _home(heartbeat: Heartbeat) -> Home | None:
+def _home(heartbeats: Iterable[object]) -> Home | None:
     """Where the user's probes run; none if there are none."""
-    if isinstance(heartbeat.probe, _probe.NativeProbe):
+    probes = [beat.probe for beat in heartbeats if isinstance(beat, Heartbeat)]
+    if all(probe is None or isinstance(probe, _probe.NativeProbe) for probe in probes):
         return None
     from holdfast import _background
 
@@ -291,11 +283,15 @@ def _attended(node: Node, check: bool) -> Node:
 def _native_node(
     node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home | None
 ) -> tuple[Any, ...]:
-    """What the native manager is told of a node: itself, its numbers, its callables by colour, its probe."""
+    """What the native manager is told of a node: itself, its numbers, its callables by colour, its heartbeat."""
+    own = node.heartbeat if isinstance(node.heartbeat, Heartbeat) else None
+    rhythm = own or heartbeat
     how = None
-    if heartbeat is not None and node.heartbeat is not False:
-        how = _probe.how_to_ask(heartbeat.probe, node, home)
-    return node, node.name, node.weight, node.tier, _callables(node.target, threads), how, list(node.domains)
+    if rhythm is not None and rhythm.probe is not None and node.heartbeat is not False:
+        how = _probe.how_to_ask(rhythm.probe, node, home)
+    callables, domains = _callables(node.target, threads), list(node.domains)
+    beat = node.heartbeat is not False, None if own is None else own._row()
+    return node, node.name, node.weight, node.tier, callables, how, domains, beat
 
 
 def _callables(target: Any, threads: bool) -> list[Any]:
