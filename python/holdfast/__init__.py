@@ -13,6 +13,7 @@ Everything public is listed below.
 
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Rule, Verdict, classify
+from holdfast._detector import DeadlineDetector, PhiAccrualDetector, ThresholdDetector
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
     BudgetExhausted,
@@ -51,6 +52,7 @@ __all__ = [
     "CircuitOpen",
     "ConfigurationError",
     "CountWindow",
+    "DeadlineDetector",
     "Event",
     "FailoverManager",
     "Heartbeat",
@@ -61,6 +63,7 @@ __all__ = [
     "Node",
     "NodeView",
     "Permit",
+    "PhiAccrualDetector",
     "Pipeline",
     "RateLimited",
     "Rejected",
@@ -69,6 +72,7 @@ __all__ = [
     "Rule",
     "StreamInterrupted",
     "TcpProbe",
+    "ThresholdDetector",
     "Timeout",
     "Tried",
     "Truncated",
