@@ -27,6 +27,7 @@ from holdfast._exceptions import (
     StreamInterrupted,
     Truncated,
 )
+from holdfast._fallback import Fallback
 from holdfast._history import Tried, history
 from holdfast._llm import llm_defaults
 from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
@@ -52,6 +53,7 @@ __all__ = [
     "CountWindow",
     "Event",
     "FailoverManager",
+    "Fallback",
     "Heartbeat",
     "HoldfastError",
     "HttpProbe",

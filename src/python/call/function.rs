@@ -45,7 +45,7 @@ pub fn call<'py>(
                 busy = wait::blocking(py, until, busy)?;
                 call.wake()
             }
-            Step::Finish(finish) => return call.finish(py, finish),
+            Step::Finish(finish) => return call.answer(py, finish),
         };
     }
 }

@@ -28,6 +28,7 @@ mod history;
 mod quick_state;
 mod resume;
 mod scope;
+mod substitute;
 mod under_way;
 mod wait;
 
@@ -40,5 +41,6 @@ pub use generator::Stream;
 pub use guard::{ByHand, Guard, Wiring};
 pub use quick_state::quicken_state;
 pub use scope::{Scope, deadline_scope};
+pub use substitute::Substitute;
 pub use under_way::moment;
 pub use wait::signal;
