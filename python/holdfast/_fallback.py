@@ -9,7 +9,7 @@ from holdfast._wrap import Guarding
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
-    from typing import Any, Self, TypeAlias
+    from typing import Any, TypeAlias
 
     from holdfast._last_good import LastGood
     from holdfast._policies import Pipeline
@@ -138,9 +138,7 @@ class Fallback(Guarding, State):
         tell(how)
         return _dressed(facts, how, error, answer)
 
-    def _items(
-        self, facts: Facts, error: Exception, tell: Callable[[str], None]
-    ) -> Generator[Any, Any, Any]:
+    def _items(self, facts: Facts, error: Exception, tell: Callable[[str], None]) -> Generator[Any, Any, Any]:
         found = self._find(facts, error, None if self._last_good is None else self._last_good.get(facts))
         if found is None:
             raise error
@@ -209,9 +207,7 @@ class Fallback(Guarding, State):
 
         return keep()
 
-    def _find(
-        self, facts: Facts, error: Exception, kept: tuple[Any] | None
-    ) -> tuple[str, Any] | None:
+    def _find(self, facts: Facts, error: Exception, kept: tuple[Any] | None) -> tuple[str, Any] | None:
         """How, and with what, we answer; ``None`` if not at all."""
         if self._on is not None and not self._on(error):
             return None

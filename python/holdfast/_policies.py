@@ -137,7 +137,12 @@ class Pipeline(Guarding, State, _native.Pipeline):
         return _events.subscribe(listener, source_id=self.source_id)
 
     def __repr__(self) -> str:
-        parts = {"retry": self.retry, "breaker": self.breaker, "timeout": self.timeout, "fallback": self.fallback}
+        parts = {
+            "retry": self.retry,
+            "breaker": self.breaker,
+            "timeout": self.timeout,
+            "fallback": self.fallback,
+        }
         return f"Pipeline({', '.join(f'{k}={v!r}' for k, v in parts.items() if v is not None)})"
 
 
