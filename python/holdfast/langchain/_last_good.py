@@ -22,10 +22,6 @@ class Cached:
     """
 
     def __init__(self, cache: Any) -> None:
-        if not all(
-            callable(getattr(cache, name, None)) for name in ("lookup", "update", "alookup", "aupdate")
-        ):
-            raise refuse("cache", "be a LangChain BaseCache or None", cache)
         self._cache = cache
 
     def get(self, key: str, limit: float) -> tuple[Any] | None:

@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::substitute::Kept;
+
+use super::raw::Visitor;
+use crate::python::once::intern;
 
 /// The items of one attempt on their way to the consumer.
 #[derive(Debug, Default)]
@@ -101,7 +103,7 @@ impl Flow {
     }
 
     /// For Python's garbage collector.
-    pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+    pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         visit.call(&self.governor)?;
         self.kept.traverse(visit)?;
         self.pending.iter().try_for_each(|item| visit.call(item))

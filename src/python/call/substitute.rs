@@ -6,13 +6,14 @@
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyException;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
+use super::raw::Visitor;
 use super::under_way::{Call, moment};
 use crate::pipeline::{Execution, Finish};
 use crate::python::judge;
+use crate::python::once::intern;
 
 /// Python's half of a fallback.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Call {
 
     /// Are good answers kept? Not those that go on from a broken stream: they are no answer to the arguments.
     pub fn keeps(&self) -> bool {
-        self.substitute().is_some_and(Substitute::keeps) && !self.is_resumed()
+        self.substitute().is_some_and(Substitute::keeps) && !self.is_resumed() && !self.passes()
     }
 
     /// Asks Python's half in the `way` of our colour for what stands in the place of a failed call.
@@ -154,7 +155,7 @@ impl Kept {
     }
 
     /// For Python's garbage collector.
-    pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+    pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         self.0.iter().flatten().try_for_each(|item| visit.call(item))
     }
 }

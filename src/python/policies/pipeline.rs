@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::{CircuitBreaker, Retry, Timeout};
@@ -11,11 +10,12 @@ use crate::base::Source;
 use crate::pipeline::{Exhausted, Plan, Target};
 use crate::policy::fallback::FallbackConfig;
 use crate::policy::timeout::TimeoutConfig;
-use crate::python::call::{ByHand, Callee, Colour, Guard, Substitute, Wiring};
+use crate::python::call::{ByHand, Callee, Colour, Guard, GuardRef, Substitute, Wiring};
 use crate::python::convert::{choice, refuse};
 use crate::python::errors;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
+use crate::python::once::intern;
 
 /// The policies a plan is compiled from, beside whom it asks.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ impl Parts<'_> {
             target: self.target,
             exhausted: self.exhausted,
             fallback: self.fallback.as_ref().map(fallback_config).transpose()?,
+            cap: None,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
         let (validate, governor, resume) = self.answers;
@@ -183,11 +184,11 @@ impl Pipeline {
         slf: &Bound<'_, Self>,
         function: Bound<'_, PyAny>,
         colour: &Bound<'_, PyAny>,
-    ) -> PyResult<Guard> {
+    ) -> PyResult<GuardRef> {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let wiring = Arc::clone(&slf.get().wiring);
-        Ok(Guard::new(wiring, slf.clone().into_any().unbind(), Callee::Function(function.unbind()), colour))
+        Guard::make(wiring, slf.clone().into_any(), Callee::Function(function.unbind()), colour)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
