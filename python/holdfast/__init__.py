@@ -13,6 +13,7 @@ Everything public is listed below.
 
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Rule, Verdict, classify
+from holdfast._detector import DeadlineDetector, PhiAccrualDetector, ThresholdDetector
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
     BudgetExhausted,
@@ -52,6 +53,7 @@ __all__ = [
     "CircuitOpen",
     "ConfigurationError",
     "CountWindow",
+    "DeadlineDetector",
     "Event",
     "FailoverManager",
     "Fallback",
@@ -63,6 +65,7 @@ __all__ = [
     "Node",
     "NodeView",
     "Permit",
+    "PhiAccrualDetector",
     "Pipeline",
     "RateLimited",
     "Rejected",
@@ -71,6 +74,7 @@ __all__ = [
     "Rule",
     "StreamInterrupted",
     "TcpProbe",
+    "ThresholdDetector",
     "Timeout",
     "Tried",
     "Truncated",

@@ -13,6 +13,7 @@ mod bridge;
 mod call;
 mod clock;
 mod convert;
+mod detector;
 mod errands;
 mod errors;
 mod events;
@@ -56,6 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policies::Timeout>()?;
     module.add_class::<policies::Pipeline>()?;
     module.add_class::<pool::FailoverManager>()?;
+    module.add_class::<detector::FailureDetector>()?;
     module.add_class::<views::NodeView>()?;
     module.add_class::<views::ManagerMetrics>()?;
     module.add_class::<errands::Order>()?;

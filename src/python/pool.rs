@@ -41,7 +41,7 @@ fn config_error(py: Python<'_>, error: &ConfigError) -> PyErr {
     errors::config(py, error)
 }
 
-/// Reads `(node, name, weight, tier, callables, probe)`.
+/// Reads `(node, name, weight, tier, callables, probe, domains, (is heard, own heartbeat))`.
 fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
     let row = row.cast::<PyTuple>()?;
     let name: String = row.get_item(1)?.extract()?;
@@ -56,7 +56,9 @@ fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
         NodeTargets { node: row.get_item(0)?.unbind(), callables: [next(), next(), next(), next()] };
     let how = row.get_item(5)?;
     let asked = if how.is_none() { None } else { Some(heartbeat::asked(how.cast::<PyTuple>()?)?) };
-    config.heartbeat = asked.is_some();
+    let (heard, own): (bool, Option<Bound<'_, PyTuple>>) = row.get_item(7)?.extract()?;
+    config.heartbeat = heard;
+    config.own_heartbeat = own.map(|fields| heartbeat::config(&fields)).transpose()?;
     config.validate().map_err(|error| config_error(row.py(), &error))?;
     Ok(Described { config, targets, asked })
 }
@@ -264,6 +266,9 @@ impl FailoverManager {
     fn beat(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let id = self.id_of(py, name)?;
         moment(|at| self.roster.pool().beat(id, at.now, at.out));
+        // From now on its silence counts: somebody must listen.
+        self.pulse.ensure()?;
+        self.pulse.wake();
         Ok(())
     }
 
