@@ -30,6 +30,7 @@ mod quick_state;
 mod raw;
 mod resume;
 mod scope;
+mod substitute;
 mod under_way;
 mod wait;
 
@@ -43,6 +44,7 @@ pub use guard::{ByHand, Guard, GuardRef, Wiring};
 pub use quick_state::quicken_state;
 pub use raw::Class;
 pub use scope::{Scope, deadline_scope};
+pub use substitute::Substitute;
 pub use under_way::moment;
 pub use wait::signal;
 
