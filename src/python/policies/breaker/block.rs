@@ -15,14 +15,13 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use super::bare::{GuardStep, Turn};
-use crate::base::{Event, EventKind, Rejection, Verdict};
+use crate::base::Verdict;
 use crate::policy::breaker::{Breaker, Permit as Admission};
-use crate::python::call::moment;
+use crate::python::call::{admit, moment};
 use crate::python::errors;
-use crate::python::judge::Judge;
+use crate::python::judge::{Judge, plain_rules};
 use crate::runtime::clock;
 
 /// The right to run one block; a context manager, sync and async, for one use.
@@ -83,12 +82,11 @@ impl Permit {
     }
 
     fn verdict(&self, py: Python<'_>, raised: &Bound<'_, PyAny>) -> PyResult<Verdict> {
-        static PLAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let classify = match &self.classify {
             Some(classify) => classify.clone_ref(py),
-            None => PLAIN.import(py, "holdfast._classify", "judge_plain")?.clone().unbind(),
+            None => plain_rules(py)?.clone().unbind(),
         };
-        Judge::new(classify, None).of_error(py, &PyErr::from_value(raised.clone()))
+        Judge::new(py, classify, None).of_error(py, &PyErr::from_value(raised.clone()))
     }
 
     /// Lets the held permit see `act`; nothing happens if it is not held, or is being given back right now.
@@ -179,18 +177,6 @@ impl Drop for Permit {
             settle(&self.breaker, admission, &Verdict::Ignore);
         }
     }
-}
-
-fn admit(breaker: &Breaker) -> Result<Admission, Rejection> {
-    moment(|at| {
-        breaker.admit(at.now, at.dice, at.out).inspect_err(|rejection| {
-            at.out.emit(EventKind::CallRejected, || Event::CallRejected {
-                source: rejection.source.clone(),
-                reason: rejection.reason,
-                retry_after: rejection.retry_after,
-            });
-        })
-    })
 }
 
 fn settle(breaker: &Breaker, admission: Admission, verdict: &Verdict) {
