@@ -30,9 +30,10 @@ from holdfast._exceptions import (
 from holdfast._history import Tried, history
 from holdfast._llm import llm_defaults
 from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
-from holdfast._node import Heartbeat, HttpProbe, Node
+from holdfast._node import Heartbeat, Node
 from holdfast._policies import Pipeline, resilient
 from holdfast._pool import FailoverManager
+from holdfast._probe import HttpProbe, TcpProbe
 from holdfast._retry import Backoff, Retry, RetryBudget, constant, decorrelated, exponential, linear
 from holdfast._scope import current_attempt, deadline
 from holdfast._timeout import Timeout
@@ -67,6 +68,7 @@ __all__ = [
     "RetryBudget",
     "Rule",
     "StreamInterrupted",
+    "TcpProbe",
     "Timeout",
     "Tried",
     "Truncated",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
-from holdfast import _native, _wrap
+from holdfast import _native, _probe, _wrap
 from holdfast._exceptions import refuse
 from holdfast._values import Value, is_text
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Coroutine, Iterable
     from typing import Any
 
+    from holdfast._probe import Probe
     from holdfast._values import Seconds
 
 _CLIENTS = ("openai", "anthropic")
@@ -80,51 +79,6 @@ class Node(Value):
         return f"Node({self.name!r}, <{type(self.target).__name__}>, weight={self.weight}, tier={self.tier})"
 
 
-class HttpProbe(Value):
-    """Asks a node over HTTP, natively: it keeps its beat while Python is busy. A value.
-
-    Args:
-        path_or_url: A path, joined to the node's ``address`` (else its client's base URL), or a whole URL.
-        method: The request's method.
-        headers: Headers to send.
-        expect: The statuses that mean "alive". 200 to 399.
-
-    Raises:
-        ConfigurationError: A field is not what it must be.
-    """
-
-    __slots__ = ("path_or_url", "method", "headers", "expect")
-
-    path_or_url: str
-    method: str
-    headers: Mapping[str, str] | None
-    expect: range
-
-    def __init__(
-        self,
-        path_or_url: str,
-        *,
-        method: str = "GET",
-        headers: Mapping[str, str] | None = None,
-        expect: range = range(200, 400),
-    ) -> None:
-        if not is_text(path_or_url):
-            raise refuse("path_or_url", "be a path such as '/health', or a URL", path_or_url)
-        if not _is_run_of_statuses(expect):
-            raise refuse("expect", "be a range of statuses such as range(200, 400)", expect)
-        kept = None if headers is None else MappingProxyType(dict(headers))
-        self._set(path_or_url=path_or_url, method=method, headers=kept, expect=expect)
-
-    def _fields(self) -> dict[str, Any]:
-        # A plain dictionary, because a read-only view does not pickle.
-        return {**super()._fields(), "headers": None if self.headers is None else dict(self.headers)}
-
-    def __repr__(self) -> str:
-        # Headers may hold a key, and so may a URL.
-        where = _without_secrets(self.path_or_url)
-        return f"HttpProbe({where!r}, method={self.method!r}, expect={self.expect!r})"
-
-
 class Heartbeat(Value):
     """How the nodes of a manager are asked for signs of life. A value.
 
@@ -134,7 +88,9 @@ class Heartbeat(Value):
         recovery_threshold: Answers in a row that bring it back. 2: one lucky answer does not.
         timeout: Seconds an answer may take. 5.
         jitter: The share of the interval, 0 to 1, by which each probe is moved at random. 0.1.
-        probe: What is asked: an :class:`HttpProbe`.
+        probe: What is asked: an :class:`HttpProbe`, a :class:`TcpProbe`, or a function or async function that is
+            given the :class:`Node`. One that raises, or answers ``False`` (or what is false, except ``None``),
+            has missed. Kept as ``heartbeat.probe``; calling that with a node asks it once.
 
     Raises:
         ConfigurationError: A field is out of range or of the wrong type.
@@ -147,7 +103,7 @@ class Heartbeat(Value):
     recovery_threshold: int
     timeout: Seconds
     jitter: float
-    probe: HttpProbe
+    probe: Any  # a callable of a node: the user's own, or one of ours
 
     def __init__(
         self,
@@ -157,10 +113,8 @@ class Heartbeat(Value):
         recovery_threshold: int = 2,
         timeout: Seconds = 5.0,
         jitter: float = 0.1,
-        probe: HttpProbe,
+        probe: Probe,
     ) -> None:
-        if not _is_probe(probe):
-            raise refuse("probe", "be an HttpProbe", probe)
         _native.check_heartbeat(interval, failure_threshold, recovery_threshold, timeout, jitter)
         self._set(
             interval=interval,
@@ -168,25 +122,19 @@ class Heartbeat(Value):
             recovery_threshold=recovery_threshold,
             timeout=timeout,
             jitter=jitter,
-            probe=probe,
+            probe=_probe.checked(probe, timeout),
         )
+
+    def aprobe(self, node: Node) -> Coroutine[Any, Any, bool]:
+        """Asks the node once, awaited: is there a sign of life within ``timeout``?
+
+        A native probe is awaited on the background runtime, an async one here, a plain function in a thread.
+
+        Raises:
+            ConfigurationError: It is not known where the node is.
+        """
+        return _probe.ask(self.probe, node, self.timeout)
 
 
 def _is_client(target: object) -> bool:
     return any(cls.__module__.partition(".")[0] in _CLIENTS for cls in type(target).__mro__)
-
-
-def _is_probe(probe: object) -> bool:
-    return isinstance(probe, HttpProbe)
-
-
-def _is_run_of_statuses(expect: object) -> bool:
-    return isinstance(expect, range) and expect.step == 1 and len(expect) > 0
-
-
-def _without_secrets(url: str) -> str:
-    """The URL without its user, password and query."""
-    scheme, mark, rest = url.rpartition("://")
-    authority, slash, path = rest.partition("/") if mark else ("", "", rest)
-    path, asked, _query = path.partition("?")
-    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}{'?…' if asked else ''}"

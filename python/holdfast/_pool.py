@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from holdfast import _classify, _native, _wrap
+from holdfast import _classify, _native, _probe, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
-from holdfast._node import Heartbeat, HttpProbe, Node
+from holdfast._node import Heartbeat, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
 from holdfast._values import DEFAULT, Default, State, label
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
+    from holdfast._background import Home
     from holdfast._breaker import Classifier
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
@@ -72,9 +73,11 @@ class FailoverManager(State, _native.FailoverManager):
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ("_threads",)
+    __slots__ = ("_heartbeat", "_home", "_threads")
 
     _threads: bool
+    _heartbeat: Heartbeat | None
+    _home: Home | None  # none: nothing of the user's runs in the background
 
     def __new__(
         cls,
@@ -106,8 +109,9 @@ class FailoverManager(State, _native.FailoverManager):
         if _completion is None and all(is_chat_model(node.target) for node in listed):
             _rules, _completion = _classify.classify, completion_of(validate)
         answers = checked_answers(validate, resume, _completion)
-        beat = None
+        beat, home = None, None
         if heartbeat is not None:
+            home = _home(heartbeat)
             beat = (
                 heartbeat.interval,
                 heartbeat.failure_threshold,
@@ -118,7 +122,7 @@ class FailoverManager(State, _native.FailoverManager):
         self = super().__new__(
             cls,
             name=name,
-            nodes=[_native_node(node, heartbeat, threads) for node in listed],
+            nodes=[_native_node(node, heartbeat, threads, home) for node in listed],
             heartbeat=beat,
             breaker=template,
             retry=retry,
@@ -129,6 +133,8 @@ class FailoverManager(State, _native.FailoverManager):
             cooldown_cap=cooldown_cap,
         )
         object.__setattr__(self, "_threads", threads)
+        object.__setattr__(self, "_heartbeat", heartbeat)
+        object.__setattr__(self, "_home", home)
         return self
 
     # ---- calls ----
@@ -209,7 +215,7 @@ class FailoverManager(State, _native.FailoverManager):
             ConfigurationError: Its name is taken.
         """
         _checked([node])
-        self._add(_native_node(node, self._heartbeat_probe(), self._threads))
+        self._add(_native_node(node, self._heartbeat, self._threads, self._home))
 
     def explain(self) -> dict[str, str]:
         """Per node: ``"ready"``, or exactly why not and until when."""
@@ -225,10 +231,14 @@ class FailoverManager(State, _native.FailoverManager):
         self.stop()
 
     async def __aenter__(self) -> Self:
+        if self._home is not None:
+            self._home.enter()
         self.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._home is not None:
+            self._home.leave()
         self.stop()
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
@@ -254,39 +264,23 @@ def _checked(nodes: Iterable[Node]) -> list[Node]:
     return listed
 
 
-def _native_node(node: Node, heartbeat: Heartbeat | HttpProbe | None, threads: bool) -> tuple[Any, ...]:
+def _home(heartbeat: Heartbeat) -> Home | None:
+    """Where the user's probes run; none if there are none."""
+    if isinstance(heartbeat.probe, _probe.NativeProbe):
+        return None
+    from holdfast import _background
+
+    return _background.Home()
+
+
+def _native_node(
+    node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home | None
+) -> tuple[Any, ...]:
     """What the native manager is told of a node: itself, its numbers, its callables by colour, its probe."""
-    probe = heartbeat.probe if isinstance(heartbeat, Heartbeat) else heartbeat
-    asked = probe if node.heartbeat is not False else None
     how = None
-    if asked is not None:
-        headers = list((asked.headers or {}).items())
-        how = (_url(node, asked), asked.method, headers, asked.expect.start, asked.expect.stop, asked)
+    if heartbeat is not None and node.heartbeat is not False:
+        how = _probe.how_to_ask(heartbeat.probe, node, home)
     return node, node.name, node.weight, node.tier, _callables(node.target, threads), how, list(node.domains)
-
-
-def _url(node: Node, probe: HttpProbe) -> str:
-    if "://" in probe.path_or_url:
-        return probe.path_or_url
-    from urllib.parse import urljoin
-
-    base = node.address or _base_url(node.target)
-    if base is None:
-        raise refuse(
-            "address",
-            f"be given for node {node.name!r}, whose probe is the path {probe.path_or_url!r}",
-            node.address,
-        )
-    return urljoin(base, "/" + probe.path_or_url.lstrip("/"))
-
-
-def _base_url(target: Any) -> str | None:
-    """Where a client (or a chat model around one) sends its requests."""
-    for holder in (target, getattr(target, "root_client", None), getattr(target, "_client", None)):
-        url = getattr(holder, "base_url", None)
-        if url is not None and "://" in str(url):
-            return str(url)
-    return None
 
 
 def _callables(target: Any, threads: bool) -> list[Any]:

@@ -160,6 +160,14 @@ impl Pool {
         self.members.lock().miss(node, reason, now, out);
     }
 
+    /// What became of the question to `node` is not known, because it got stuck on our side (P6): the node
+    /// is asked again at its next turn.
+    pub fn unheard(&self, node: NodeId, now: Time) {
+        if let Some(schedule) = &mut self.members.lock().schedule {
+            schedule.answered(node, now);
+        }
+    }
+
     /// Who is to be asked now. Each of them is scheduled again, with jitter, and is not due before a
     /// [`Pool::beat`] or [`Pool::miss`] has told what came of it.
     pub fn due(&self, now: Time, dice: &mut dyn Dice) -> Vec<NodeId> {

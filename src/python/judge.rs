@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyException;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
 use crate::base::{Blame, Failure, FailureKind, Verdict};
+use crate::python::once::{Once, intern};
 
 /// How one guard judges outcomes.
 #[derive(Debug)]
@@ -86,7 +85,7 @@ impl Judge {
 
 /// The rules for plain callables.
 pub fn plain_rules(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static PLAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static PLAIN: Once<Py<PyAny>> = Once::new();
     PLAIN.import(py, "holdfast._classify", "judge_plain")
 }
 

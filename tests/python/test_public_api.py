@@ -93,6 +93,7 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
         ("path_or_url",),
         {"path_or_url": REQUIRED, "method": "GET", "headers": None, "expect": range(200, 400)},
     ),
+    hf.TcpProbe: (("address",), {"address": None}),
     hf.FailoverManager: (
         ("nodes",),
         {

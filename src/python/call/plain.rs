@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use crate::base::{Failure, Verdict};
+use crate::python::once::{Once, intern};
 
 /// Classes remembered at a time. Two with the same place take turns.
 const PLACES: usize = 256;
@@ -69,13 +69,13 @@ pub fn learn(exception: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 fn look(exception: &Bound<'_, PyAny>) -> PyResult<()> {
-    static LEARN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static LEARN: Once<Py<PyAny>> = Once::new();
     let py = exception.py();
     if seen(exception.as_borrowed()).is_some() {
         return Ok(());
     }
     // To look something up gives the class a tag, if it can have one.
-    exception.hasattr(pyo3::intern!(py, "args"))?;
+    exception.hasattr(intern!(py, "args"))?;
     let Some(before) = tag(exception.as_borrowed()) else { return Ok(()) };
     let answer: u8 =
         LEARN.import(py, "holdfast._classify.plain", "learn")?.call1((exception.get_type(),))?.extract()?;

@@ -8,10 +8,10 @@ use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFloat, PyString, PyTuple, PyType};
 
 use crate::base::Rejection;
+use crate::python::once::{Once, intern};
 
 /// What it takes to make one.
 struct Parts {
@@ -25,8 +25,8 @@ struct Parts {
 
 impl Parts {
     fn find(py: Python<'_>) -> PyResult<&Self> {
-        static PARTS: PyOnceLock<Parts> = PyOnceLock::new();
-        PARTS.get_or_try_init(py, || {
+        static PARTS: Once<Parts> = Once::new();
+        PARTS.get_or_try(|| {
             let module = py.import("holdfast._exceptions")?;
             let slot = |name| Ok::<_, PyErr>(module.getattr("Rejected")?.getattr(name)?.unbind());
             Ok(Self {
@@ -60,9 +60,9 @@ pub fn circuit_open<'py>(
 /// The states that refuse have few names.
 fn reason<'py>(py: Python<'py>, text: &'static str) -> &'py Bound<'py, PyString> {
     match text {
-        "half_open" => pyo3::intern!(py, "half_open"),
-        "forced_open" => pyo3::intern!(py, "forced_open"),
-        _ => pyo3::intern!(py, "open"),
+        "half_open" => intern!(py, "half_open"),
+        "forced_open" => intern!(py, "forced_open"),
+        _ => intern!(py, "open"),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::policy::breaker::{Breaker, Permit as Admission};
 use crate::python::call::{admit, moment};
 use crate::python::errors;
 use crate::python::judge::{Judge, plain_rules};
+use crate::python::switches;
 use crate::runtime::clock;
 
 /// The right to run one block; a context manager, sync and async, for one use.
@@ -39,6 +40,8 @@ enum Hold {
     /// Being taken, renewed or given back right now.
     Busy,
     Held(Admission),
+    /// Entered while guards only pass calls on: nobody was asked.
+    Passing,
     Returned,
 }
 
@@ -62,6 +65,10 @@ impl Permit {
             }
             *hold = Hold::Busy;
         }
+        if switches::is_inactive() {
+            *self.hold.lock() = Hold::Passing;
+            return Ok(());
+        }
         let admitted = admit(&self.breaker);
         *self.hold.lock() = Hold::Returned;
         let admission = admitted.map_err(|rejection| errors::rejection(py, &rejection))?;
@@ -72,6 +79,9 @@ impl Permit {
     /// Gives it back with the verdict on what the block raised, or on its success.
     pub(super) fn give_back(&self, py: Python<'_>, raised: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let held = std::mem::replace(&mut *self.hold.lock(), Hold::Returned);
+        if let Hold::Passing = held {
+            return Ok(());
+        }
         let Hold::Held(admission) = held else {
             return Err(PyRuntimeError::new_err("this block was not entered, or was left already"));
         };
@@ -160,6 +170,7 @@ impl Permit {
             Hold::Busy => "being asked for",
             Hold::Held(admission) if admission.is_probe() => "held, a probe",
             Hold::Held(_) => "held",
+            Hold::Passing => "passing",
             Hold::Returned => "returned",
         };
         format!("<Permit of '{}': {state}>", self.breaker.source().name())
