@@ -242,7 +242,7 @@ fn call(
                 busy = wait::blocking(py, until, busy)?;
                 call.wake()
             }
-            Step::Finish(finish) => return call.finish(py, finish),
+            Step::Finish(finish) => return call.answer(py, finish),
         };
     }
 }

@@ -33,6 +33,7 @@ mod raw;
 mod refusal;
 mod resume;
 mod scope;
+mod substitute;
 mod under_way;
 mod wait;
 
@@ -46,6 +47,7 @@ pub use guard::{ByHand, Guard, GuardRef, Wiring};
 pub use quick_state::quicken_state;
 pub use raw::Class;
 pub use scope::{Scope, deadline_scope};
+pub use substitute::Substitute;
 pub use under_way::{admit, moment};
 pub use wait::signal;
 
