@@ -27,6 +27,7 @@ mod heartbeat;
 mod load;
 mod members;
 mod node;
+mod operator;
 mod outlier;
 mod pick;
 mod ramp;
@@ -45,7 +46,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::base::{ConfigError, Dice, Event, EventKind, NodeId, Outbox, Source, Time, Verdict};
+use crate::base::{ConfigError, Dice, NodeId, Outbox, Source, Time, Verdict};
 use members::Members;
 use pick::{Wish, find, may_be_asked};
 
@@ -277,61 +278,6 @@ impl Pool {
     /// Whoever asked the nodes before has stopped: all are due at once, and nobody is late.
     pub fn restart_heartbeat(&self) {
         self.members.lock().restart_heartbeat();
-    }
-
-    // ---- the operator's will ----
-
-    /// A node joins.
-    pub fn add(&self, node: NodeConfig, now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
-        let mut members = self.members.lock();
-        let id = members.join(node)?;
-        members.welcome(id, now);
-        out.emit(EventKind::NodeAdded, || Event::NodeAdded {
-            source: self.source.clone(),
-            node: members.name(id),
-        });
-        members.house_the_stranded(out);
-        members.watch_for_panic(out);
-        Ok(id)
-    }
-
-    /// A node leaves. Calls that are there end as they would have.
-    pub fn remove(&self, name: &str, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
-        self.members.lock().remove(name, out)
-    }
-
-    /// A node gets no new call; "node_drained" tells when its last one has ended.
-    pub fn drain(&self, name: &str, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
-        let mut members = self.members.lock();
-        let node = members.named(name)?;
-        let (id, empty) = (node.id, node.drain());
-        if empty {
-            members.tell_drained(id, out);
-        }
-        members.watch_for_panic(out);
-        Ok(id)
-    }
-
-    /// A node that was disabled or draining gets calls again, if nobody speaks against it.
-    pub fn enable(&self, name: &str, now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
-        let mut members = self.members.lock();
-        let node = members.named(name)?;
-        node.enable(now);
-        let id = node.id;
-        members.damp(now);
-        members.house_the_stranded(out);
-        members.watch_for_panic(out);
-        Ok(id)
-    }
-
-    /// A node gets no call until it is enabled again, whatever else happens.
-    pub fn disable(&self, name: &str, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
-        let mut members = self.members.lock();
-        let node = members.named(name)?;
-        node.disable();
-        let id = node.id;
-        members.watch_for_panic(out);
-        Ok(id)
     }
 
     // ---- looks ----
