@@ -16,6 +16,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14 python3.14t
 PROFILE ?= release
 VENV ?= .venv
 SCORE := .venvs/scoreboard
+PEERS := .venvs/peers
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PY := $(abspath $(VENV))/bin/python
 CORE := --locked --no-default-features
@@ -138,6 +139,14 @@ docs: $(INTEGRATED)
 	$(PIP) --group docs
 	$(PY) -P -m sphinx --fail-on-warning --keep-going --quiet --builder html docs reports/docs
 	@echo "reports/docs/index.html"
+
+## bench-peers: what a pick costs, beside LiteLLM's router in the same run
+.PHONY: bench-peers
+bench-peers: $(BUILT)
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet -r benches/peers/requirements.txt
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(PEERS)/bin/python -P benches/peers/pick.py
 
 ## scoreboard: one suite of breaker behaviours, asked of ours and of every breaker on PyPI
 .PHONY: scoreboard

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _GOOD_NEWS = frozenset(
     ("circuit_closed", "circuit_half_opened", "failover_completed", "recovery_started", "recovery_completed",
-     "node_added", "node_removed", "node_drained")
+     "node_added", "node_removed", "node_drained", "panic_left")
 )  # fmt: skip
 
 

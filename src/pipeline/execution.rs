@@ -238,6 +238,10 @@ impl Execution {
     }
 
     fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
+        self.offer(roster, at.now).unwrap_or_else(|| self.in_turn(roster, at))
+    }
+
+    pub(super) fn in_turn(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
         if let Some(seat) = roster.pick(self.key.as_deref(), &self.tried, at.now, at.dice, at.out) {
             return self.seated(roster, seat, at);
         }
@@ -284,7 +288,7 @@ impl Execution {
         Step::Finish(Finish::Reject(rejection))
     }
 
-    fn seated(&mut self, roster: &Arc<Roster>, seat: Seat, at: &mut Moment<'_>) -> Step {
+    pub(super) fn seated(&mut self, roster: &Arc<Roster>, seat: Seat, at: &mut Moment<'_>) -> Step {
         let node = seat.node;
         if let Some(failed) = self.tried.last().copied().filter(|failed| *failed != node) {
             roster.count_failover();

@@ -26,6 +26,7 @@
 
 mod attempts;
 mod execution;
+mod outside;
 mod plan;
 mod roster;
 mod step;

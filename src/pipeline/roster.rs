@@ -142,6 +142,17 @@ impl Roster {
         }
     }
 
+    /// Who may be asked outside `exclude`, of the lowest tier with somebody.
+    #[must_use]
+    pub fn candidates(&self, exclude: &[NodeId], now: Time) -> Vec<NodeId> {
+        self.pool.candidates(exclude, &mut |id| self.admissible(id, now), now)
+    }
+
+    /// Takes `node`, which somebody outside chose; none if it may not be asked any more.
+    pub fn take(&self, node: NodeId, now: Time, dice: &mut dyn Dice, out: &mut Outbox) -> Option<Seat> {
+        if self.pool.enter(node, now) { self.sit(node, now, dice, out) } else { None }
+    }
+
     /// Takes the permit of a node that counts the call already, or gives the call's place back.
     fn sit(&self, node: NodeId, now: Time, dice: &mut dyn Dice, out: &mut Outbox) -> Option<Seat> {
         let Some(breaker) = self.breaker(node) else { return Some(Seat { node, permit: None }) };

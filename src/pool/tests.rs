@@ -5,7 +5,7 @@ use std::time::Duration;
 mod traffic;
 
 use super::*;
-use crate::base::{Failure, SplitMix};
+use crate::base::{Event, Failure, SplitMix};
 
 const A: NodeId = NodeId(0);
 const B: NodeId = NodeId(1);

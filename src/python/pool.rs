@@ -7,13 +7,14 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
+use super::balancer::{self, Spread};
 use super::heartbeat::{self, Asked, Pulse};
 use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
 use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
-use crate::pool::{Evidence, NodeConfig, Pool, PoolConfig};
+use crate::pool::{Evidence, NodeConfig, Pool};
 use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Targets, Wiring, moment};
 use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
@@ -81,7 +82,7 @@ impl FailoverManager {
 impl FailoverManager {
     #[new]
     #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted,
-                        cooldown_cap, fallback=None))]
+                        cooldown_cap, spread, fallback=None))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -94,6 +95,7 @@ impl FailoverManager {
         answers: Answers,
         exhausted: &Bound<'_, PyAny>,
         cooldown_cap: &Bound<'_, PyAny>,
+        spread: &Bound<'_, PyTuple>,
         fallback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = classify.py();
@@ -102,7 +104,7 @@ impl FailoverManager {
         let source = Source::new(name);
         let configs = described.iter().map(|node| node.config.clone()).collect();
         let cap = positive_span("cooldown_cap", cooldown_cap)?;
-        let config = PoolConfig { cooldown_cap: cap, ..PoolConfig::default() };
+        let Spread { config, chooser, key } = balancer::spread(spread, cap)?;
         let pool = Pool::with_config(source.clone(), configs, heartbeat, &config)
             .map_err(|e| config_error(py, &e))?;
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
@@ -126,17 +128,15 @@ impl FailoverManager {
                 "'fail_fast', 'wait', 'try_anyway'",
                 Exhausted::from_name,
             )?,
-            key: None,
+            key,
             answers,
             fallback,
             pulse: Some(Arc::clone(&pulse)),
         };
-        let manager = Self {
-            wiring: Arc::new(parts.wire()?),
-            roster,
-            targets: Arc::new(Targets::new(HashMap::new())),
-            pulse,
-        };
+        let mut wiring = parts.wire()?;
+        wiring.balancer = chooser;
+        let manager =
+            Self { wiring: Arc::new(wiring), roster, targets: Arc::new(Targets::new(HashMap::new())), pulse };
         for node in described {
             let id = manager.id_of(py, &node.config.name)?;
             manager.adopt(id, node.targets, node.asked);

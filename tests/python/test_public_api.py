@@ -136,7 +136,14 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "validate": None,
             "classify": None,
             "resume": None,
+            "auto_rebalance": True,
+            "rebalance_interval": 300.0,
+            "slow_start": 0.0,
+            "failback_hold": 0.0,
+            "max_ejected": 0.5,
+            "panic_below": 0.0,
             "exhausted": "wait",
+            "sticky_key": None,
             "cooldown_cap": 600.0,
             "threads": False,
         },
@@ -160,7 +167,8 @@ PROPERTIES = {
     hf.CircuitBreaker: "name state retry_after metrics",
     hf.BreakerMetrics: "calls successes failures throttled ignored late lost rejected in_flight slow opened "
     "failure_rate slow_call_rate mean_recovery_time state_since",
-    hf.NodeView: "state enabled ready in_flight latency failures recoveries weight last_error not_before",
+    hf.NodeView: "state enabled ready in_flight load latency failures recoveries weight share last_error "
+    "not_before",
     hf.ManagerMetrics: "calls failovers failures recoveries recovery_success_rate mean_recovery_time rejected",
     hf.FailoverManager: "nodes metrics name",
 }

@@ -188,7 +188,9 @@ fn a_due_probe_outranks_a_bad_score() {
 fn sticky_keeps_a_key_at_its_node_whoever_else_comes_or_goes() {
     let home = |names: &[&str], key: &str| {
         let mut b = Balancer::new(Strategy::Sticky);
-        names.iter().for_each(|name| b.joined(name, 1.0));
+        for name in names {
+            b.joined(name, 1.0);
+        }
         let mut nodes = Nodes::equal(names.len());
         nodes.key = Some(hash_key(key));
         names[picks(&mut b, &nodes, 1, 1)[0]].to_owned()

@@ -9,8 +9,8 @@ const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
 const FAIL: Verdict = Verdict::Fail(Failure::plain());
 
-fn make(config: PoolConfig, nodes: Vec<NodeConfig>) -> Pool {
-    Pool::with_config(Source::new("pool"), nodes, None, &config).unwrap()
+fn make(config: &PoolConfig, nodes: Vec<NodeConfig>) -> Pool {
+    Pool::with_config(Source::new("pool"), nodes, None, config).unwrap()
 }
 
 fn named(names: &[&str]) -> Vec<NodeConfig> {
@@ -18,7 +18,7 @@ fn named(names: &[&str]) -> Vec<NodeConfig> {
 }
 
 fn balanced(balancer: Strategy, names: &[&str]) -> Pool {
-    make(PoolConfig { balancer, ..PoolConfig::default() }, named(names))
+    make(&PoolConfig { balancer, ..PoolConfig::default() }, named(names))
 }
 
 /// A world with callers that each make one call after the other; says how many calls each node got.
@@ -72,7 +72,7 @@ impl<'a> World<'a> {
 fn p1_a_black_hole_does_not_win() {
     for strategy in [Strategy::LeastConnections, Strategy::PowerOfTwo] {
         let pool = make(
-            PoolConfig { balancer: strategy, max_ejected: 0.0, ..PoolConfig::default() },
+            &PoolConfig { balancer: strategy, max_ejected: 0.0, ..PoolConfig::default() },
             named(&["hole", "b", "c"]),
         );
         let mut world = World::new(&pool, &[(MS, false), (MS * 200, true), (MS * 200, true)]);
@@ -197,7 +197,7 @@ fn p5_when_all_fail_alike_nobody_is_ejected() {
 #[test]
 fn p4_panic_uses_everybody_and_ends_with_a_margin() {
     let config = PoolConfig { panic_below: 0.5, ..PoolConfig::default() };
-    let pool = make(config, named(&["a", "b", "c", "d", "e"]));
+    let pool = make(&config, named(&["a", "b", "c", "d", "e"]));
     let (out, dice) = (&mut out(), &mut SplitMix::new(1));
     let closed = pool.disable("e", at(0), out).unwrap();
     let mut asked = |admits: bool| {
@@ -225,7 +225,7 @@ fn p4_panic_uses_everybody_and_ends_with_a_margin() {
 #[test]
 fn b24_a_returning_node_ramps() {
     let config = PoolConfig { slow_start: S * 100, ..PoolConfig::default() };
-    let (pool, out) = (make(config, named(&["a", "b"])), &mut out());
+    let (pool, out) = (make(&config, named(&["a", "b"])), &mut out());
     let dice = &mut SplitMix::new(3);
     pool.convict(A, Evidence::Report, "", at(0), out);
     pool.acquit(A, Evidence::Report, at(100), out);
@@ -254,7 +254,7 @@ fn p9_failback_is_damped() {
         ..PoolConfig::default()
     };
     let (pool, out, dice) =
-        (make(config, vec![NodeConfig::new("first"), spare]), &mut out(), &mut SplitMix::new(1));
+        (make(&config, vec![NodeConfig::new("first"), spare]), &mut out(), &mut SplitMix::new(1));
     pool.convict(A, Evidence::Report, "", at(0), out);
     pool.acquit(A, Evidence::Report, at(100), out);
     let keys: Vec<String> = (0..500).map(|n| format!("conversation {n}")).collect();
@@ -295,7 +295,7 @@ fn shares_are_rebalanced_once_per_interval() {
     let mut keen = Outbox::new(Outbox::EVERYTHING);
     pool.rebalance_if_due(world.now.after(S * 300), &mut keen);
     assert_eq!((rebalanced(&mut keen), rebalanced(&mut world.out)), (1, 0), "built only if wanted");
-    let never = make(PoolConfig { rebalance_interval: None, ..PoolConfig::default() }, named(&["a", "b"]));
+    let never = make(&PoolConfig { rebalance_interval: None, ..PoolConfig::default() }, named(&["a", "b"]));
     World::new(&never, &[(MS * 100, true), (MS * 900, true)]).run(1, S * 3000);
     assert!((never.views(at(9999))[0].share - 0.5).abs() < 1e-9);
 }
@@ -321,7 +321,7 @@ fn a_node_whose_breaker_waits_for_a_probe_is_asked_soon() {
 fn candidates_are_of_the_lowest_tier_that_has_some() {
     let mut nodes = named(&["a", "b", "c"]);
     nodes[2].tier = 1;
-    let pool = make(PoolConfig { balancer: Strategy::Outside, ..PoolConfig::default() }, nodes);
+    let pool = make(&PoolConfig { balancer: Strategy::Outside, ..PoolConfig::default() }, nodes);
     assert!(pool.is_balanced_outside());
     assert_eq!(pool.candidates(&[], &mut |_| true, at(0)), [A, B]);
     assert_eq!(pool.candidates(&[A], &mut |n| n != B, at(0)), [C]);

@@ -10,7 +10,7 @@ use super::history;
 use super::raw::Visitor;
 use super::scope::{self, CallId, Scope};
 use super::substitute::Substitute;
-use crate::base::{Event, EventKind, Rejection, Time, Verdict};
+use crate::base::{Event, EventKind, NodeId, Rejection, Time, Verdict};
 use crate::pipeline::{Attempt, Execution, Finish, Moment, Step, Target};
 use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::Phase;
@@ -255,6 +255,19 @@ impl Call {
             None => None,
         };
         Ok(self.step(|execution, at| execution.answer_backoff(answer, at)))
+    }
+
+    /// Asks the user's own balancer which of these nodes to ask. One that raises, or answers none of them, is
+    /// reported as unraisable and the node is picked in turn.
+    ///
+    /// # Errors
+    /// What interrupted it and is no `Exception`.
+    pub fn ask_balancer(&mut self, py: Python<'_>, candidates: &[NodeId]) -> PyResult<Step> {
+        let answer = match &self.guard.get().wiring().balancer {
+            Some(balancer) => balancer.choose(py, &self.guard.get().wiring().plan, candidates)?,
+            None => Err("no balancer".into()),
+        };
+        Ok(self.step(|execution, at| execution.answer_balancer(answer, at)))
     }
 
     /// The machine, while the call is under way.
