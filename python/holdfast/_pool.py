@@ -8,6 +8,7 @@ from holdfast import _classify, _native, _probe, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
+from holdfast._home import Home
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
 from holdfast._values import DEFAULT, Default, State, label
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     )
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
-    from holdfast._background import Home
+    from holdfast._alerts import OnAlert
     from holdfast._breaker import Classifier
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
@@ -68,6 +69,8 @@ class FailoverManager(State, _native.FailoverManager):
             it one call asks again. 600.
         threads: Let ``acall`` run sync targets in a thread, and ``call`` run async ones in a loop of their
             own.
+        on_alert: Who is told of what somebody may have to do something about: a function or async function
+            given an :class:`Alert`, an :class:`AlertRule`, or several of either.
 
     Raises:
         ConfigurationError: A field is not what it must be.
@@ -77,7 +80,7 @@ class FailoverManager(State, _native.FailoverManager):
 
     _threads: bool
     _heartbeat: Heartbeat | None
-    _home: Home | None  # none: nothing of the user's runs in the background
+    _home: Home
 
     def __new__(
         cls,
@@ -95,6 +98,7 @@ class FailoverManager(State, _native.FailoverManager):
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
         cooldown_cap: Seconds = 600.0,
         threads: bool = False,
+        on_alert: OnAlert | None = None,
         _rules: Callable[[BaseException], Verdict] = _classify.judge_plain,
         _completion: Completion | None = None,
     ) -> Self:
@@ -109,9 +113,8 @@ class FailoverManager(State, _native.FailoverManager):
         if _completion is None and all(is_chat_model(node.target) for node in listed):
             _rules, _completion = _classify.classify, completion_of(validate)
         answers = checked_answers(validate, resume, _completion)
-        beat, home = None, None
+        beat, home = None, Home()
         if heartbeat is not None:
-            home = _home(heartbeat)
             beat = (
                 heartbeat.interval,
                 heartbeat.failure_threshold,
@@ -135,6 +138,10 @@ class FailoverManager(State, _native.FailoverManager):
         object.__setattr__(self, "_threads", threads)
         object.__setattr__(self, "_heartbeat", heartbeat)
         object.__setattr__(self, "_home", home)
+        if on_alert is not None:
+            from holdfast import _alerts
+
+            _alerts.attend(self, on_alert, home)
         return self
 
     # ---- calls ----
@@ -231,21 +238,19 @@ class FailoverManager(State, _native.FailoverManager):
         self.stop()
 
     async def __aenter__(self) -> Self:
-        if self._home is not None:
-            self._home.enter()
+        self._home.enter()
         self.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._home is not None:
-            self._home.leave()
+        self._home.leave()
         self.stop()
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Calls ``listener`` with the events of this manager, its nodes and their breakers."""
         from holdfast import _events
 
-        return _events.subscribe(listener, source_id=self.source_id)
+        return _events.subscribe(listener, source_id=self.source_id, home=self._home)
 
     def __repr__(self) -> str:
         return f"<FailoverManager {self.name!r} of {len(self._views())} node(s)>"
@@ -264,18 +269,7 @@ def _checked(nodes: Iterable[Node]) -> list[Node]:
     return listed
 
 
-def _home(heartbeat: Heartbeat) -> Home | None:
-    """Where the user's probes run; none if there are none."""
-    if isinstance(heartbeat.probe, _probe.NativeProbe):
-        return None
-    from holdfast import _background
-
-    return _background.Home()
-
-
-def _native_node(
-    node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home | None
-) -> tuple[Any, ...]:
+def _native_node(node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home) -> tuple[Any, ...]:
     """What the native manager is told of a node: itself, its numbers, its callables by colour, its probe."""
     how = None
     if heartbeat is not None and node.heartbeat is not False:

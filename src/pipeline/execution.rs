@@ -92,7 +92,13 @@ impl Execution {
     pub fn record(&mut self, verdict: &Verdict, at: &mut Moment<'_>) -> Step {
         let (node, took) = self.land(verdict, at);
         match verdict {
-            Verdict::Ok => self.succeeded(at),
+            Verdict::Ok => {
+                let step = self.succeeded(at);
+                if matches!(step, Step::Finish(Finish::Return)) {
+                    self.tell_handled();
+                }
+                step
+            }
             Verdict::Ignore => Step::Finish(Finish::Raise),
             Verdict::Fail(failure) | Verdict::Throttled(failure) => {
                 self.history.push(Tried {
@@ -290,6 +296,13 @@ impl Execution {
                 roster.settle(seat, verdict, took, at.now, at.dice, at.out);
                 (Some(node), took)
             }
+        }
+    }
+
+    /// The call has ended well although nodes failed it: no caller has seen their failures.
+    fn tell_handled(&self) {
+        if let (Target::Roster(roster), false) = (&self.plan.target, self.history.is_empty()) {
+            roster.pool().handled(self.history.iter().filter_map(|tried| tried.node.as_deref()));
         }
     }
 

@@ -20,6 +20,7 @@ mod heartbeat;
 mod judge;
 mod policies;
 mod pool;
+mod trace;
 mod views;
 
 use pyo3::prelude::*;
@@ -56,6 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::FailoverManager>()?;
     module.add_class::<views::NodeView>()?;
     module.add_class::<views::ManagerMetrics>()?;
+    module.add_class::<views::Reliability>()?;
     module.add_class::<errands::Order>()?;
     call::Class::publish::<call::Guard>(module)?;
     module.add_class::<call::Drive>()?;
@@ -75,6 +77,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(errands::take_errands, module)?)?;
     module.add_function(wrap_pyfunction!(errands::close_errands, module)?)?;
     module.add_function(wrap_pyfunction!(events::set_interest, module)?)?;
+    module.add_function(wrap_pyfunction!(trace::want_details, module)?)?;
     module.add_function(wrap_pyfunction!(events::last_event, module)?)?;
     module.add_function(wrap_pyfunction!(events::take_events, module)?)?;
     module.add_function(wrap_pyfunction!(events::close_events, module)?)?;
@@ -91,5 +94,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(clock::after_fork_in_child, module)?)?;
     module.add_function(wrap_pyfunction!(clock::shutdown, module)?)?;
     events::want_state_changes();
+    trace::listen();
     Ok(())
 }
