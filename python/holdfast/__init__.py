@@ -14,6 +14,7 @@ Everything public is listed below.
 from holdfast._alerts import Alert, AlertRule
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Rule, Verdict, classify
+from holdfast._detector import DeadlineDetector, PhiAccrualDetector, ThresholdDetector
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
     BudgetExhausted,
@@ -54,6 +55,7 @@ __all__ = [
     "CircuitOpen",
     "ConfigurationError",
     "CountWindow",
+    "DeadlineDetector",
     "Event",
     "FailoverManager",
     "Heartbeat",
@@ -64,6 +66,7 @@ __all__ = [
     "Node",
     "NodeView",
     "Permit",
+    "PhiAccrualDetector",
     "Pipeline",
     "RateLimited",
     "Rejected",
@@ -73,6 +76,7 @@ __all__ = [
     "Rule",
     "StreamInterrupted",
     "TcpProbe",
+    "ThresholdDetector",
     "Timeout",
     "Tried",
     "Truncated",

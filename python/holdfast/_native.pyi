@@ -27,6 +27,7 @@ __all__ = [
     "BreakerMetrics",
     "CircuitBreaker",
     "FailoverManager",
+    "FailureDetector",
     "Guard",
     "GuardStep",
     "GuardedAsyncGenerator",
@@ -63,7 +64,9 @@ __all__ = [
     "now",
     "quicken_state",
     "remove_manual_clock",
+    "set_active",
     "set_interest",
+    "set_testing",
     "shutdown",
     "step_clock",
     "take_errands",
@@ -91,11 +94,21 @@ _Answers: TypeAlias = tuple[
 # and a task.
 _Asked: TypeAlias = tuple[Any, ...]
 
-# Node, name, weight, tier, its callables in the order of the colours, how its heartbeat asks.
-_NodeRow: TypeAlias = tuple[object, str, float, int, list[Callable[..., Any] | None], _Asked | None]
+# Interval, failure_threshold, recovery_threshold, timeout, jitter, detector, whether nodes are asked.
+_Beat: TypeAlias = tuple[_Seconds, int, int, _Seconds, float, FailureDetector | None, bool]
 
-# Interval, failure_threshold, recovery_threshold, timeout, jitter.
-_Beat: TypeAlias = tuple[_Seconds, int, int, _Seconds, float]
+# Node, name, weight, tier, its callables in the order of the colours, how its heartbeat asks, domains, whether
+# it is heard and its own heartbeat.
+_NodeRow: TypeAlias = tuple[
+    object,
+    str,
+    float,
+    int,
+    list[Callable[..., Any] | None],
+    _Asked | None,
+    list[str],
+    tuple[bool, _Beat | None],
+]
 
 # Kind, source, at, seq, fields, the ids of the source and its owners.
 _EventRow: TypeAlias = tuple[str, str, datetime, int, dict[str, Any], tuple[int, ...]]
@@ -413,6 +426,27 @@ class Order:
     def awake(self) -> None:
         """Whoever does the task is awake."""
 
+class FailureDetector:
+    """A detector that hears beats and misses, and tells what it thinks."""
+
+    def __new__(cls, kind: str, *fields: Any) -> Self: ...
+    def beat(self, at: _Seconds | None = None) -> None:
+        """Hears a beat at `at`, in seconds of any clock that only moves on; without it, now."""
+    def miss(self, at: _Seconds | None = None) -> None:
+        """Hears that a question was not answered."""
+    def opinion(self, at: _Seconds | None = None) -> Literal["well", "suspect", "lost", "reviving"]:
+        """What it thinks at `at`."""
+    def is_available(self, at: _Seconds | None = None) -> bool:
+        """Is the node not given up?"""
+    def is_suspect(self, at: _Seconds | None = None) -> bool:
+        """Is it under suspicion, or given up?"""
+    def excuse(self, seconds: _Seconds) -> None:
+        """Takes `seconds` off the silence: we ourselves were not there to hear."""
+    @property
+    def misses(self) -> int:
+        """Misses in a row, up to now."""
+    def _phi(self, at: _Seconds | None = None) -> float | None: ...
+
 @final
 class Reliability:
     """How reliable a node, or a pool and its `nodes`, have been up to one moment; durations are seconds."""
@@ -637,6 +671,12 @@ def close_errands() -> None:
 
 def deadline_scope(seconds: _Seconds) -> Scope:
     """The scope of `with deadline(seconds):`, inside an outer deadline if there is one."""
+
+def set_active(active: bool) -> bool:
+    """Turns all guards of this process on or off; how they were."""
+
+def set_testing(attempts: int | None) -> int | None:
+    """Caps the attempts of every call and removes the waits between them; what the cap was."""
 
 def set_interest(kinds: Sequence[str]) -> None:
     """Says which kinds somebody listens to; the changes of state are always wanted, for the log."""

@@ -76,8 +76,9 @@ class FailoverManager(State, _native.FailoverManager):
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ("_heartbeat", "_home", "_threads")
+    __slots__ = ("_checks", "_heartbeat", "_home", "_threads")
 
+    _checks: bool
     _threads: bool
     _heartbeat: Heartbeat | None
     _home: Home
@@ -112,21 +113,16 @@ class FailoverManager(State, _native.FailoverManager):
         retry = as_retry(retry)
         if _completion is None and all(is_chat_model(node.target) for node in listed):
             _rules, _completion = _classify.classify, completion_of(validate)
+        listed = [_attended(node, validate is not False) for node in listed]
+        if all(_wrap.is_client(node.target) for node in listed):
+            _rules = _classify.classify
         answers = checked_answers(validate, resume, _completion)
-        beat, home = None, Home()
-        if heartbeat is not None:
-            beat = (
-                heartbeat.interval,
-                heartbeat.failure_threshold,
-                heartbeat.recovery_threshold,
-                heartbeat.timeout,
-                heartbeat.jitter,
-            )
+        home = Home()
         self = super().__new__(
             cls,
             name=name,
             nodes=[_native_node(node, heartbeat, threads, home) for node in listed],
-            heartbeat=beat,
+            heartbeat=None if heartbeat is None else heartbeat._row(),
             breaker=template,
             retry=retry,
             timeout=as_timeout(timeout),
@@ -136,6 +132,7 @@ class FailoverManager(State, _native.FailoverManager):
             cooldown_cap=cooldown_cap,
         )
         object.__setattr__(self, "_threads", threads)
+        object.__setattr__(self, "_checks", validate is not False)
         object.__setattr__(self, "_heartbeat", heartbeat)
         object.__setattr__(self, "_home", home)
         if on_alert is not None:
@@ -222,7 +219,8 @@ class FailoverManager(State, _native.FailoverManager):
             ConfigurationError: Its name is taken.
         """
         _checked([node])
-        self._add(_native_node(node, self._heartbeat, self._threads, self._home))
+        attended = _attended(node, self._checks)
+        self._add(_native_node(attended, self._heartbeat, self._threads, self._home))
 
     def explain(self) -> dict[str, str]:
         """Per node: ``"ready"``, or exactly why not and until when."""
@@ -269,12 +267,25 @@ def _checked(nodes: Iterable[Node]) -> list[Node]:
     return listed
 
 
+def _attended(node: Node, check: bool) -> Node:
+    """The node as functions are given it: of a client, a copy without retries whose answers are looked at."""
+    if not _wrap.is_client(node.target):
+        return node
+    from holdfast.clients import attended
+
+    return Node(**{**node._fields(), "target": attended(node.target, check=check)})
+
+
 def _native_node(node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home) -> tuple[Any, ...]:
-    """What the native manager is told of a node: itself, its numbers, its callables by colour, its probe."""
+    """What the native manager is told of a node: itself, its numbers, its callables by colour, its heartbeat."""
+    own = node.heartbeat if isinstance(node.heartbeat, Heartbeat) else None
+    rhythm = own or heartbeat
     how = None
-    if heartbeat is not None and node.heartbeat is not False:
-        how = _probe.how_to_ask(heartbeat.probe, node, home)
-    return node, node.name, node.weight, node.tier, _callables(node.target, threads), how, list(node.domains)
+    if rhythm is not None and rhythm.probe is not None and node.heartbeat is not False:
+        how = _probe.how_to_ask(rhythm.probe, node, home)
+    callables, domains = _callables(node.target, threads), list(node.domains)
+    beat = node.heartbeat is not False, None if own is None else own._row()
+    return node, node.name, node.weight, node.tier, callables, how, domains, beat
 
 
 def _callables(target: Any, threads: bool) -> list[Any]:

@@ -13,13 +13,16 @@ mod bridge;
 mod call;
 mod clock;
 mod convert;
+mod detector;
 mod errands;
 mod errors;
 mod events;
 mod heartbeat;
 mod judge;
+mod once;
 mod policies;
 mod pool;
+mod switches;
 mod trace;
 mod views;
 
@@ -55,6 +58,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policies::Timeout>()?;
     module.add_class::<policies::Pipeline>()?;
     module.add_class::<pool::FailoverManager>()?;
+    module.add_class::<detector::FailureDetector>()?;
     module.add_class::<views::NodeView>()?;
     module.add_class::<views::ManagerMetrics>()?;
     module.add_class::<views::Reliability>()?;
@@ -71,6 +75,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     module.add_function(wrap_pyfunction!(call::deadline_scope, module)?)?;
     module.add_function(wrap_pyfunction!(call::quicken_state, module)?)?;
+    module.add_function(wrap_pyfunction!(switches::set_active, module)?)?;
+    module.add_function(wrap_pyfunction!(switches::set_testing, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::ask, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::aask, module)?)?;
@@ -93,6 +99,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(clock::after_fork_in_parent, module)?)?;
     module.add_function(wrap_pyfunction!(clock::after_fork_in_child, module)?)?;
     module.add_function(wrap_pyfunction!(clock::shutdown, module)?)?;
+    call::make_classes(module.py());
     events::want_state_changes();
     trace::listen();
     Ok(())

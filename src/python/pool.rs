@@ -17,6 +17,7 @@ use crate::pool::{Evidence, NodeConfig, Pool};
 use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Targets, Wiring, moment};
 use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
+use crate::python::once::intern;
 use crate::runtime::clock;
 
 /// A pool of nodes and the policies of the calls to them; the instance is the state.
@@ -40,7 +41,7 @@ fn config_error(py: Python<'_>, error: &ConfigError) -> PyErr {
     errors::config(py, error)
 }
 
-/// Reads `(node, name, weight, tier, callables, probe)`.
+/// Reads `(node, name, weight, tier, callables, probe, domains, (is heard, own heartbeat))`.
 fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
     let row = row.cast::<PyTuple>()?;
     let name: String = row.get_item(1)?.extract()?;
@@ -55,7 +56,9 @@ fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
         NodeTargets { node: row.get_item(0)?.unbind(), callables: [next(), next(), next(), next()] };
     let how = row.get_item(5)?;
     let asked = if how.is_none() { None } else { Some(heartbeat::asked(how.cast::<PyTuple>()?)?) };
-    config.heartbeat = asked.is_some();
+    let (heard, own): (bool, Option<Bound<'_, PyTuple>>) = row.get_item(7)?.extract()?;
+    config.heartbeat = heard;
+    config.own_heartbeat = own.map(|fields| heartbeat::config(&fields)).transpose()?;
     config.validate().map_err(|error| config_error(row.py(), &error))?;
     Ok(Described { config, targets, asked })
 }
@@ -102,8 +105,12 @@ impl FailoverManager {
         pool.set_cooldown_cap(cap);
         pool.watch(clock::now());
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
+        // The nodes' breakers are named after a template that has a name, else after the manager.
+        let named =
+            breaker.as_ref().map_or(Ok(true), |b| b.getattr(intern!(py, "_is_named"))?.is_truthy())?;
         let template = breaker.map(|breaker| breaker.get().template(&clocks, cap)).transpose();
         let template = template.map_err(|e| config_error(py, &e))?;
+        let template = template.map(|own| if named { own } else { own.fork(source.clone()) });
         let roster = Arc::new(Roster::new(Arc::new(pool), source.clone(), template));
         let pulse = Arc::new(Pulse::new(Arc::clone(&roster)));
         let parts = Parts {
@@ -263,6 +270,9 @@ impl FailoverManager {
     fn beat(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let id = self.id_of(py, name)?;
         moment(|at| self.roster.pool().beat(id, at.now, at.out));
+        // From now on its silence counts: somebody must listen.
+        self.pulse.ensure()?;
+        self.pulse.wake();
         Ok(())
     }
 

@@ -59,7 +59,9 @@ def test_rules_choose_kinds_severity_words_and_whom_to_tell() -> None:
     everything: list[hf.Alert] = []
     manager = pair(
         on_alert=[
-            hf.AlertRule(paged.append, kinds="node_marked_failed", severity="critical", title=lambda e: f"wake up: {e.node}"),
+            hf.AlertRule(
+                paged.append, kinds="node_marked_failed", severity="critical", title=lambda e: f"wake up: {e.node}"
+            ),
             hf.AlertRule(seen.append, at_least="warning", when=lambda event: event.node == "b"),
             everything.append,
         ]

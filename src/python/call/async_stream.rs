@@ -6,7 +6,6 @@
 use parking_lot::Mutex;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -17,6 +16,7 @@ use super::raw::Visitor;
 use super::resume::Input;
 use super::under_way::Call;
 use crate::base::Time;
+use crate::python::once::intern;
 
 /// A guarded async generator.
 #[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedAsyncGenerator")]

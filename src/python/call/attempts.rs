@@ -11,6 +11,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::foreign;
 use super::resume::Input;
 use super::under_way::Call;
 use super::wait::{self, Look, Nap};
@@ -171,6 +172,7 @@ impl Attempts {
 
 impl NextAttempt {
     fn step<'py>(&self, py: Python<'py>, mut input: Input<'py>) -> PyResult<Py<PyAny>> {
+        foreign::refuse(py)?;
         loop {
             let nap = self.nap.lock().take();
             if let Some(nap) = nap {

@@ -121,8 +121,11 @@ impl Callee {
     }
 }
 
+/// The picked node's targets; where nobody picks, because guards only pass calls on, the eldest node's.
 fn find(targets: &Targets, attempt: &Attempt) -> Option<Arc<NodeTargets>> {
-    attempt.node.and_then(|id| targets.read().get(&id).cloned())
+    let targets = targets.read();
+    let id = attempt.node.or_else(|| targets.keys().min().copied())?;
+    targets.get(&id).cloned()
 }
 
 /// The node left between the pick and the call: nobody was asked, so the call goes to another.

@@ -7,11 +7,11 @@ use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyValueError};
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::alarm::Alarm;
+use super::foreign;
 use super::guard::{GuardRef, packed};
 use super::resume::{Input, Resumed, resume, unmistakable};
 use super::under_way::Call;
@@ -19,6 +19,7 @@ use super::wait::{Look, Nap};
 use crate::base::ConfigError;
 use crate::pipeline::Step;
 use crate::policy::timeout::Phase;
+use crate::python::once::intern;
 use crate::python::{apart, convert, errors};
 use crate::runtime::clock::{self, Busy};
 
@@ -99,7 +100,7 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
     let mut todo = match (state, input) {
         (State::Done, _) => failed(PyRuntimeError::new_err("cannot reuse already awaited coroutine")),
         (State::New(_), Input::Throw(error)) => failed(error),
-        (State::New(mut call), Input::Send(_)) => match call.start(py) {
+        (State::New(mut call), Input::Send(_)) => match foreign::refuse(py).and_then(|()| call.start(py)) {
             Ok(step) => Todo::Follow(call, step, Busy::idle()),
             Err(error) => failed(error),
         },

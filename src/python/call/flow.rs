@@ -6,10 +6,10 @@
 
 use std::collections::VecDeque;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::raw::Visitor;
+use crate::python::once::intern;
 
 /// The items of one attempt on their way to the consumer.
 #[derive(Debug, Default)]

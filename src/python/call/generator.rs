@@ -304,7 +304,7 @@ impl Stream {
 
 /// Closes the user's iterator, if it can be closed.
 fn close(inner: &Bound<'_, PyAny>) -> PyResult<()> {
-    match inner.getattr_opt(pyo3::intern!(inner.py(), "close"))? {
+    match inner.getattr_opt(crate::python::once::intern!(inner.py(), "close"))? {
         Some(close) => close.call0().map(drop),
         None => Ok(()),
     }

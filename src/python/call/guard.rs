@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
@@ -18,6 +16,8 @@ use crate::policy::breaker::Breaker;
 use crate::python::convert::refuse;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
+use crate::python::once::{Once, intern};
+use crate::python::switches;
 
 /// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
 #[derive(Debug)]
@@ -58,6 +58,7 @@ impl ByHand {
             timeout: plan.timeout,
             target: Target::Breaker(Arc::clone(&whole)),
             exhausted: plan.exhausted,
+            cap: plan.cap,
         };
         Self { whole, plan: Arc::new(plan) }
     }
@@ -130,7 +131,8 @@ impl Guard {
 
     /// A manager's heartbeat begins with its first call, and again with the first one in a forked child.
     pub(super) fn keep_beating(&self) -> PyResult<()> {
-        self.wiring.pulse.as_ref().map_or(Ok(()), |pulse| pulse.ensure())
+        let pulse = self.wiring.pulse.as_ref().filter(|_| !switches::is_inactive());
+        pulse.map_or(Ok(()), |pulse| pulse.ensure())
     }
 
     /// The breaker, where it is all there is: then a call that goes well may pass by the inline doors.
@@ -139,11 +141,11 @@ impl Guard {
     }
 
     /// The plan for a call that begins now.
-    pub(super) fn plan(&self) -> &Arc<Plan> {
-        match &self.wiring.by_hand {
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        switches::plan_for(match &self.wiring.by_hand {
             Some(by_hand) if by_hand.whole.state().is_manual() => &by_hand.plan,
             _ => &self.wiring.plan,
-        }
+        })
     }
 
     /// The call's key, where `plan` keeps breakers by key. A key function that raises ends the call with its
@@ -235,14 +237,14 @@ unsafe extern "C" fn bind(
     instance: *mut ffi::PyObject,
     _owner: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    static METHOD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static METHOD: Once<Py<PyAny>> = Once::new();
     // SAFETY: Python binds attached, with live objects; no instance is null or None.
     unsafe {
         if instance.is_null() || instance == ffi::Py_None() {
             ffi::Py_INCREF(guard);
             return guard;
         }
-        if let Some(method) = METHOD.get(Python::assume_attached()) {
+        if let Some(method) = METHOD.get() {
             let args = [guard, instance];
             return ffi::PyObject_Vectorcall(method.as_ptr(), args.as_ptr(), 2, ptr::null_mut());
         }

@@ -21,6 +21,7 @@ mod attempts;
 mod callee;
 mod coroutine;
 mod flow;
+mod foreign;
 mod function;
 mod generator;
 mod guard;
@@ -44,3 +45,13 @@ pub use raw::Class;
 pub use scope::{Scope, deadline_scope};
 pub use under_way::moment;
 pub use wait::signal;
+
+use pyo3::Python;
+
+/// Makes the classes that are not in the module. PyO3 would make them at first use under a lock, which a fork
+/// could catch.
+pub fn make_classes(py: Python<'_>) {
+    py.get_type::<alarm::Ringer>();
+    py.get_type::<wait::Settle>();
+    py.get_type::<wait::Token>();
+}

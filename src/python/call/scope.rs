@@ -8,12 +8,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use crate::base::Dice as _;
 use crate::policy::timeout::{Expiry, Which};
+use crate::python::once::{Once, intern};
+use crate::python::switches;
 use crate::runtime::clock;
 use crate::runtime::dice::ThreadDice;
 
@@ -164,10 +164,10 @@ pub fn inherited(py: Python<'_>) -> PyResult<Option<Expiry>> {
     Ok(scope.as_ref().and_then(|scope| scope.cast::<Scope>().ok()?.get().inherited()))
 }
 
-/// Is there surely no deadline to inherit? It drops nothing that PyO3 would have to be attached for.
+/// Is there surely no deadline to inherit, and no switch thrown? It drops nothing that PyO3 would have to be attached for.
 #[inline]
 pub fn is_free(py: Python<'_>) -> bool {
-    !DEADLINES.load(Ordering::Relaxed) || matches!(inherited(py), Ok(None))
+    switches::are_untouched() && (!DEADLINES.load(Ordering::Relaxed) || matches!(inherited(py), Ok(None)))
 }
 
 /// The scope that we are inside of.
@@ -186,7 +186,7 @@ fn current(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
 
 /// The context variable `holdfast._scope.current`.
 fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static VARIABLE: Once<Py<PyAny>> = Once::new();
     VARIABLE.import(py, "holdfast._scope", "current")
 }
 

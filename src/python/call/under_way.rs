@@ -12,7 +12,7 @@ use super::scope::{self, CallId, Scope};
 use crate::base::{Time, Verdict};
 use crate::pipeline::{Attempt, Execution, Finish, Moment, Step, Target};
 use crate::policy::timeout::Phase;
-use crate::python::{convert, errors, events, judge};
+use crate::python::{convert, errors, events, judge, switches};
 use crate::runtime::dice::ThreadDice;
 use crate::runtime::{clock, dispatch};
 
@@ -40,6 +40,8 @@ pub struct Call {
     scope: Option<Py<Scope>>,
     /// The youngest mark on an exception when the attempt began.
     mark: u64,
+    /// It began while guards only passed calls on.
+    passes: bool,
     /// The error of the stream that the attempt goes on with.
     interrupted: Option<Py<PyAny>>,
 }
@@ -55,6 +57,7 @@ impl Call {
             id: None,
             scope: None,
             mark: 0,
+            passes: false,
             interrupted: None,
         }
     }
@@ -62,10 +65,11 @@ impl Call {
     /// Asks for the first step.
     pub fn start(&mut self, py: Python<'_>) -> PyResult<Step> {
         let guard = self.guard.get();
+        self.passes = switches::is_inactive();
         guard.keep_beating()?;
-        let plan = guard.plan().clone();
+        let plan = guard.plan();
         let key = guard.key(py, &plan, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
-        let inherited = scope::inherited(py)?;
+        let inherited = if self.passes { None } else { scope::inherited(py)? };
         let (execution, step) = moment(|at| Execution::start(plan, key, inherited, at));
         self.execution = Some(execution);
         Ok(step)
@@ -129,7 +133,8 @@ impl Call {
     /// Reports what came of an attempt: a value is validated first.
     pub fn record(&mut self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> Step {
         let wiring = self.guard.get().wiring();
-        let outcome = match (outcome, &wiring.validate) {
+        let validate = wiring.validate.as_ref().filter(|_| !self.passes);
+        let outcome = match (outcome, validate) {
             (Ok(value), Some(validate)) => validate.call1(py, (&value,)).map(|_| value),
             (outcome, _) => outcome,
         };
@@ -180,8 +185,8 @@ impl Call {
 
     /// Asks the user's `resume` for arguments to go on with; a stream that may go on is not over.
     fn resumed(&mut self, py: Python<'_>, error: &PyErr, verdict: &Verdict) -> PyResult<Option<Step>> {
-        let Some(resume) = self.guard.get().wiring().resume.as_ref().filter(|_| verdict.failure().is_some())
-        else {
+        let resume = self.guard.get().wiring().resume.as_ref().filter(|_| !self.passes);
+        let Some(resume) = resume.filter(|_| verdict.failure().is_some()) else {
             return Ok(None);
         };
         let answer = resume.call1(py, (error.value(py),));
@@ -244,7 +249,8 @@ impl Call {
 
     /// The flow of a new attempt's stream.
     pub fn flow(&self, py: Python<'_>) -> PyResult<Flow> {
-        Flow::new(py, self.guard.get().wiring().governor.as_ref(), self.interrupted.as_ref())
+        let governor = self.guard.get().wiring().governor.as_ref().filter(|_| !self.passes);
+        Flow::new(py, governor, self.interrupted.as_ref())
     }
 
     /// An item has come and is held back: a sign of life all the same (B4).

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use super::alarm::{call_soon, running_loop};
 use super::coroutine::awaited;
 use super::resume::{Input, Resumed, resume};
 use crate::base::Time;
+use crate::python::once::{Once, intern};
 use crate::runtime::clock::{self, Busy, TimerHandle, Waited};
 
 /// How often a blocked thread looks for signals: well within the 100 ms of R8.
@@ -60,7 +59,7 @@ pub enum Look {
 impl Nap {
     /// A sleep until `until`.
     pub fn until(py: Python<'_>, until: Time) -> PyResult<Self> {
-        static SLEEP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static SLEEP: Once<Py<PyAny>> = Once::new();
         let running = running_loop(py)?;
         if !clock::is_manual() {
             let seconds = until.since(clock::now()).as_secs_f64();
@@ -102,12 +101,12 @@ impl Nap {
 /// What a manual clock's sleep gives to its sleeper: the proof that it is at work.
 #[pyclass(frozen, module = "holdfast._native")]
 #[derive(Debug)]
-struct Token(Mutex<Busy>);
+pub(super) struct Token(Mutex<Busy>);
 
 /// Ends a manual clock's sleep, in the loop's own thread.
 #[pyclass(frozen, module = "holdfast._native")]
 #[derive(Debug)]
-struct Settle(Py<PyAny>);
+pub(super) struct Settle(Py<PyAny>);
 
 #[pymethods]
 impl Settle {

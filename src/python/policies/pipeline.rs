@@ -56,6 +56,7 @@ impl Parts<'_> {
             timeout: self.timeout.map_or_else(TimeoutConfig::default, |timeout| timeout.get().config()),
             target: self.target,
             exhausted: self.exhausted,
+            cap: None,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
         let (validate, governor, resume) = self.answers;
