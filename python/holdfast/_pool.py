@@ -8,6 +8,7 @@ from holdfast import _classify, _native, _probe, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
+from holdfast._fallback import as_fallback
 from holdfast._home import Home
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
     from holdfast._events import Event
+    from holdfast._fallback import Fallback
     from holdfast._policies import Resume, Validate
     from holdfast._retry import Retry
     from holdfast._timeout import Timeout
@@ -60,6 +62,7 @@ class FailoverManager(State, _native.FailoverManager):
         retry: A :class:`Retry` (its attempts are counted over all nodes), or ``None``: each ready node is
             tried once.
         timeout: A :class:`Timeout`, or the total in seconds.
+        fallback: A :class:`Fallback`: another answer when every node has failed, or none is ready.
         validate: As in :class:`Pipeline`.
         classify: ``exc -> Verdict``.
         resume: As in :class:`Pipeline`.
@@ -93,6 +96,7 @@ class FailoverManager(State, _native.FailoverManager):
         breaker: CircuitBreaker | int | Default | None = DEFAULT,
         retry: Retry | int | None = None,
         timeout: Timeout | Seconds | None = None,
+        fallback: Fallback | float | None = None,
         validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
@@ -130,6 +134,7 @@ class FailoverManager(State, _native.FailoverManager):
             answers=answers,
             exhausted=exhausted,
             cooldown_cap=cooldown_cap,
+            fallback=as_fallback(fallback),
         )
         object.__setattr__(self, "_threads", threads)
         object.__setattr__(self, "_checks", validate is not False)

@@ -34,7 +34,7 @@ CIRCUIT_BREAKER: dict[str, object] = {
     "key": None,
 }
 PIPELINE: dict[str, object] = dict.fromkeys(
-    ("retry", "breaker", "timeout", "validate", "classify", "resume", "name")
+    ("retry", "breaker", "timeout", "fallback", "validate", "classify", "resume", "name")
 )
 
 # What users may rely on: each field and its default, in order for those that are given by position.
@@ -58,6 +58,18 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
     hf.Timeout: (
         ("total",),
         {"total": None, "attempt": None, "first_item": None, "idle": None, "late": "return"},
+    ),
+    hf.Fallback: (
+        (),
+        {
+            "value": hf.DEFAULT,
+            "call": None,
+            "last_good": None,
+            "on": None,
+            "cache": None,
+            "key": None,
+            "max_entries": 1000,
+        },
     ),
     hf.Pipeline: ((), PIPELINE),
     hf.resilient: ((), PIPELINE),
@@ -120,6 +132,7 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "breaker": hf.DEFAULT,
             "retry": None,
             "timeout": None,
+            "fallback": None,
             "validate": None,
             "classify": None,
             "resume": None,
