@@ -123,7 +123,7 @@ fn ratio(part: f64, whole: f64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     #[test]
     fn a_node_that_never_failed_has_no_mean_times() {
