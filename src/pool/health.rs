@@ -18,7 +18,7 @@ impl Members {
     /// Puts `id` out, if it fails much more than the others and enough others are ready (P3, P5).
     pub(super) fn consider_ejection(&mut self, id: NodeId, now: Time, out: &mut Outbox) {
         let is_in =
-            |node: &Node| node.pickable() && node.is_healthy() && node.record.out_until(now).is_none();
+            |node: &Node| node.pickable() && node.is_healthy() && node.conduct.out_until(now).is_none();
         let most = most_out(self.nodes.len(), self.max_ejected);
         let ready = self.nodes.iter().filter(|node| is_in(node)).count();
         // Whoever is down for another reason counts too: the floor is one of ready nodes.
@@ -26,10 +26,10 @@ impl Members {
             return;
         }
         let others = self.nodes.iter().filter(|node| node.id != id);
-        let mut rates: Vec<f64> = others.filter_map(|node| node.record.comparable(now)).collect();
+        let mut rates: Vec<f64> = others.filter_map(|node| node.conduct.comparable(now)).collect();
         let Some(node) = self.get_mut(id) else { return };
-        let Some(failure_rate) = node.record.outlies(&mut rates, now) else { return };
-        let until = node.record.eject(now);
+        let Some(failure_rate) = node.conduct.outlies(&mut rates, now) else { return };
+        let until = node.conduct.eject(now);
         // When it is back it is judged anew, and ramps.
         node.back_since = Some(until);
         self.damp(until);

@@ -173,7 +173,7 @@ impl Members {
     /// Counts a call to `id`, whatever speaks against it.
     pub(super) fn count_in(&mut self, id: NodeId) {
         if let Some(node) = self.get_mut(id) {
-            node.load.enter();
+            node.enter();
             self.tell_busy(id);
         }
     }

@@ -32,6 +32,7 @@ mod outlier;
 mod pick;
 mod ramp;
 mod rebalance;
+mod reliability;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -39,6 +40,7 @@ mod view;
 pub use balancer::Strategy;
 pub use config::{HeartbeatConfig, NodeConfig, PoolConfig};
 pub use detector::{Deadline, DeadlineConfig, Detector, DetectorConfig, Opinion, Phi, PhiConfig, Threshold};
+pub use reliability::{Record, Reliability};
 pub use view::{Cooling, Evidence, NodeState, NodeView};
 
 use std::sync::Arc;
@@ -306,7 +308,7 @@ impl Pool {
                     let by_heartbeat = n.convicted_by(Evidence::Heartbeat);
                     let beats = if by_heartbeat { Some(members.heartbeat_may_acquit(n.id)?) } else { None };
                     let cool = members.cooldowns.until(&n.config.domains, now).map(|(until, ..)| until);
-                    Some((n.id, beats.max(cool).max(n.record.out_until(now))))
+                    Some((n.id, beats.max(cool).max(n.conduct.out_until(now))))
                 })
                 .collect()
         };
@@ -343,6 +345,30 @@ impl Pool {
     #[must_use]
     pub fn name_of(&self, node: NodeId) -> Arc<str> {
         self.members.lock().name(node)
+    }
+
+    /// From now on the reliability of the nodes is watched; those that join are watched by themselves.
+    pub fn watch(&self, now: Time) {
+        self.members.lock().nodes.iter_mut().for_each(|node| node.watch(now));
+    }
+
+    /// A call that these nodes failed has ended well all the same.
+    pub fn handled<'a>(&self, failed: impl Iterator<Item = &'a str>) {
+        let mut members = self.members.lock();
+        for name in failed {
+            if let Ok(node) = members.named(name) {
+                node.handled();
+            }
+        }
+    }
+
+    /// What the nodes' reliability is made of, in the order they joined.
+    #[must_use]
+    pub fn records(&self, now: Time) -> Vec<(Arc<str>, Record)> {
+        let members = self.members.lock();
+        // What a report has said, only another takes back.
+        let record = |n: &node::Node| n.record(!n.convicted_by(Evidence::Report), now);
+        members.nodes.iter().map(|n| (n.config.name.clone(), record(n))).collect()
     }
 
     /// What it has lived through.

@@ -22,8 +22,9 @@ use std::time::Duration;
 use super::config::NodeConfig;
 use super::detector::{Detector, Opinion};
 use super::load::Load;
-use super::outlier::Record;
+use super::outlier::Conduct;
 use super::rebalance::Round;
+use super::reliability::Record;
 use super::view::{Cooling, Evidence, NodeState, NodeView};
 use crate::base::{Blame, FailureKind, NodeId, Time, Verdict};
 
@@ -81,7 +82,7 @@ pub(super) struct Node {
     /// Since when it is back, if it ever was away.
     pub(super) back_since: Option<Time>,
     pub(super) load: Load,
-    pub(super) record: Record,
+    pub(super) conduct: Conduct,
     pub(super) round: Round,
     /// What rebalancing multiplies its weight by.
     pub(super) factor: f64,
@@ -89,6 +90,19 @@ pub(super) struct Node {
     last_error: Option<Arc<str>>,
     failures: u64,
     recoveries: u64,
+    ledger: Ledger,
+}
+
+/// What the figures of its reliability are made of, beside its outages.
+#[derive(Clone, Copy, Debug)]
+struct Ledger {
+    /// None: nobody has said so far what time it is.
+    since: Option<Time>,
+    /// How long its ended outages took together.
+    repairs: Duration,
+    calls: u64,
+    failed: u64,
+    handled: u64,
 }
 
 impl Node {
@@ -105,13 +119,14 @@ impl Node {
             asked_again: None,
             back_since: None,
             load: Load::new(),
-            record: Record::default(),
+            conduct: Conduct::default(),
             round: Round::default(),
             factor: 1.0,
             latency: None,
             last_error: None,
             failures: 0,
             recoveries: 0,
+            ledger: Ledger { since: None, repairs: Duration::ZERO, calls: 0, failed: 0, handled: 0 },
         }
     }
 
@@ -140,6 +155,7 @@ impl Node {
         self.recoveries += 1;
         self.back_since = Some(now);
         let Outage { since, announced, rehoused, .. } = outage;
+        self.ledger.repairs += now.since(since);
         Change::Recovered { downtime: now.since(since), announced, rehoused }
     }
 
@@ -222,6 +238,12 @@ impl Node {
 
     // ---- traffic ----
 
+    /// A call goes there.
+    pub(super) const fn enter(&mut self) {
+        self.load.enter();
+        self.ledger.calls += 1;
+    }
+
     /// A call comes back. Says whether it was the last one of a draining node.
     pub(super) fn leave(&mut self, verdict: &Verdict, elapsed: Duration, now: Time) -> bool {
         self.load.leave();
@@ -231,17 +253,21 @@ impl Node {
                 let mean = self.latency.unwrap_or(sample);
                 self.latency = Some(LATENCY_SHARE.mul_add(sample - mean, mean));
                 self.load.answered(elapsed, now);
-                self.record.note(true, now);
+                self.conduct.note(true, now);
                 self.round.note(true, elapsed);
             }
             Verdict::Fail(failure) => {
+                self.ledger.failed += 1;
                 self.blame(failure.kind.as_str());
                 if failure.blame != Blame::Nobody {
-                    self.record.note(false, now);
+                    self.conduct.note(false, now);
                     self.round.note(false, elapsed);
                 }
             }
-            Verdict::Throttled(failure) => self.blame(failure.kind.as_str()),
+            Verdict::Throttled(failure) => {
+                self.ledger.failed += 1;
+                self.blame(failure.kind.as_str());
+            }
             Verdict::Ignore => {}
         }
         self.draining && self.load.in_flight() == 0
@@ -252,7 +278,34 @@ impl Node {
         self.asked_again = then;
     }
 
+    /// A call that it failed has ended well all the same.
+    pub(super) const fn handled(&mut self) {
+        self.ledger.handled += 1;
+    }
+
+    /// Its reliability is watched from now on, if it is not yet.
+    pub(super) fn watch(&mut self, now: Time) {
+        self.ledger.since.get_or_insert(now);
+    }
+
     // ---- looks ----
+
+    /// What its reliability is made of. `returns`: can what speaks against it be taken back without help?
+    pub(super) fn record(&self, returns: bool, now: Time) -> Record {
+        let Ledger { since, repairs, calls, failed, handled } = self.ledger;
+        let present = self.outage.map_or(Duration::ZERO, |outage| now.since(outage.since));
+        Record {
+            watched: since.map_or(Duration::ZERO, |since| now.since(since)),
+            down: repairs + present,
+            repairs,
+            failures: self.failures,
+            recoveries: self.recoveries,
+            calls,
+            failed,
+            handled,
+            recoverable: self.open_to_traffic() && (self.convictions == 0 || returns),
+        }
+    }
 
     /// ready = enabled ∧ not draining ∧ nobody speaks against it.
     pub(super) const fn ready(&self) -> bool {
@@ -374,7 +427,7 @@ impl Node {
             tier: self.config.tier,
             last_error: self.last_error(),
             cooling: cooling.map(|(until, kind, domain)| Cooling { until, kind, domain: domain.into() }),
-            ejected_until: self.record.out_until(now),
+            ejected_until: self.conduct.out_until(now),
         }
     }
 

@@ -9,6 +9,7 @@ impl Pool {
         let mut members = self.members.lock();
         let id = members.join(node)?;
         members.welcome(id, now);
+        members.get_mut(id).into_iter().for_each(|node| node.watch(now));
         out.emit(EventKind::NodeAdded, || Event::NodeAdded {
             source: self.source.clone(),
             node: members.name(id),

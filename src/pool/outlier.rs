@@ -25,7 +25,7 @@ const FORGIVEN: Duration = Duration::from_mins(10);
 
 /// What is known of one node's outcomes.
 #[derive(Debug, Default)]
-pub(super) struct Record {
+pub(super) struct Conduct {
     good: f64,
     bad: f64,
     at: Time,
@@ -33,7 +33,7 @@ pub(super) struct Record {
     until: Option<Time>,
 }
 
-impl Record {
+impl Conduct {
     /// Takes in an outcome.
     pub(super) fn note(&mut self, good: bool, now: Time) {
         let kept = self.kept(now);
@@ -94,43 +94,43 @@ pub(super) fn most_out(nodes: usize, max_ejected: f64) -> usize {
 mod tests {
     use super::*;
 
-    fn record(good: u32, bad: u32) -> Record {
-        let mut record = Record::default();
-        (0..good).for_each(|_| record.note(true, Time::ZERO));
-        (0..bad).for_each(|_| record.note(false, Time::ZERO));
-        record
+    fn conduct(good: u32, bad: u32) -> Conduct {
+        let mut conduct = Conduct::default();
+        (0..good).for_each(|_| conduct.note(true, Time::ZERO));
+        (0..bad).for_each(|_| conduct.note(false, Time::ZERO));
+        conduct
     }
 
     #[test]
     fn an_outlier_fails_much_more_than_the_others() {
-        let bad = record(12, 8);
+        let bad = conduct(12, 8);
         assert!(bad.outlies(&mut [0.0, 0.1, 0.05], Time::ZERO).is_some());
         assert!(bad.outlies(&mut [0.0, 0.2, 0.3], Time::ZERO).is_none());
-        assert!(record(11, 8).outlies(&mut [0.0], Time::ZERO).is_none(), "too few to judge");
+        assert!(conduct(11, 8).outlies(&mut [0.0], Time::ZERO).is_none(), "too few to judge");
         assert!(bad.outlies(&mut [0.0], Time::ZERO.after(MEMORY)).is_none(), "too long ago");
     }
 
     #[test]
     fn p5_where_all_fail_alike_nobody_is_an_outlier() {
-        let bad = record(0, 100);
+        let bad = conduct(0, 100);
         assert!(bad.outlies(&mut [1.0, 0.9, 1.0], Time::ZERO).is_none());
         assert!(bad.outlies(&mut [], Time::ZERO).is_none(), "with nobody to compare there is no outlier");
     }
 
     #[test]
     fn each_time_out_is_longer_until_it_is_forgiven() {
-        let mut record = record(0, 20);
+        let mut conduct = conduct(0, 20);
         let mut now = Time::ZERO;
         let mut spans = Vec::new();
         for _ in 0..12 {
-            let until = record.eject(now);
-            assert!(record.out_until(now).is_some() && record.out_until(until).is_none());
+            let until = conduct.eject(now);
+            assert!(conduct.out_until(now).is_some() && conduct.out_until(until).is_none());
             spans.push(until.since(now).as_secs());
             now = until.after(Duration::from_secs(1));
         }
         assert_eq!(spans, [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300]);
         let later = now.after(FORGIVEN).after(Duration::from_secs(1));
-        assert_eq!(record.eject(later).since(later).as_secs(), 30);
+        assert_eq!(conduct.eject(later).since(later).as_secs(), 30);
     }
 
     #[test]

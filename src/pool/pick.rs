@@ -61,7 +61,7 @@ pub(super) fn find(nodes: &[Node], id: NodeId) -> Option<usize> {
 /// May `node` be asked, as far as the pool knows?
 pub(super) fn may_be_asked(node: &Node, cooldowns: &Cooldowns, panic: bool, now: Time) -> bool {
     let fit =
-        if panic { node.open_to_traffic() } else { node.pickable() && node.record.out_until(now).is_none() };
+        if panic { node.open_to_traffic() } else { node.pickable() && node.conduct.out_until(now).is_none() };
     fit && cooldowns.admits(&node.config.domains, now)
 }
 

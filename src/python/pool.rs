@@ -10,7 +10,7 @@ use pyo3::types::{PyList, PyTuple};
 use super::balancer::{self, Spread};
 use super::heartbeat::{self, Asked, Pulse};
 use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
-use super::views::{ManagerMetrics, NodeView};
+use super::views::{ManagerMetrics, NodeView, Reliability};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
@@ -107,6 +107,7 @@ impl FailoverManager {
         let Spread { config, chooser, key } = balancer::spread(spread, cap)?;
         let pool = Pool::with_config(source.clone(), configs, heartbeat, &config)
             .map_err(|e| config_error(py, &e))?;
+        pool.watch(clock::now());
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
         // The nodes' breakers are named after a template that has a name, else after the manager.
         let named =
@@ -167,6 +168,11 @@ impl FailoverManager {
     #[getter]
     fn metrics(&self) -> ManagerMetrics {
         ManagerMetrics::of(&self.roster)
+    }
+
+    /// How reliable its nodes have been so far, each and together.
+    fn reliability(&self, py: Python<'_>) -> PyResult<Reliability> {
+        Reliability::of(py, &self.roster, clock::now())
     }
 
     /// The guarded form of `function` (given the node first), or with `None` of the nodes' own targets.
