@@ -32,7 +32,9 @@ def nothing(*_args: object) -> None:
 
 
 def ours(nodes: int, balancer: str) -> float:
-    pool = hf.FailoverManager([hf.Node(f"n{n}", nothing) for n in range(nodes)], balancer=balancer, breaker=None)
+    pool = hf.FailoverManager(
+        [hf.Node(f"n{n}", nothing) for n in range(nodes)], balancer=balancer, breaker=None
+    )
     call = pool(nothing)
     return best(call, 5000) - best(nothing, 5000)
 
@@ -40,10 +42,11 @@ def ours(nodes: int, balancer: str) -> float:
 def theirs(nodes: int, strategy: str) -> float:
     import litellm
 
-    deployments = [
-        {"model_name": "m", "litellm_params": {"model": "openai/gpt", "api_key": "none", "api_base": f"http://127.0.0.1:{n + 1}"}}
-        for n in range(nodes)
-    ]
+    def deployment(port: int) -> dict[str, object]:
+        params = {"model": "openai/gpt", "api_key": "none", "api_base": f"http://127.0.0.1:{port}"}
+        return {"model_name": "m", "litellm_params": params}
+
+    deployments = [deployment(n + 1) for n in range(nodes)]
     router = litellm.Router(model_list=deployments, routing_strategy=strategy)
     messages = [{"role": "user", "content": "hello"}]
     return best(lambda: router.get_available_deployment(model="m", messages=messages), 200)
@@ -51,7 +54,11 @@ def theirs(nodes: int, strategy: str) -> float:
 
 def main() -> None:
     print(f"{'nodes':>6} {'ours':<20} {'us':>8}   {'LiteLLM':<24} {'us':>8} {'ratio':>8}")
-    pairs = [("round_robin", "simple-shuffle"), ("least_connections", "least-busy"), ("p2c", "latency-based-routing")]
+    pairs = [
+        ("round_robin", "simple-shuffle"),
+        ("least_connections", "least-busy"),
+        ("p2c", "latency-based-routing"),
+    ]
     for nodes in NODES:
         for balancer, strategy in pairs:
             mine, other = ours(nodes, balancer), theirs(nodes, strategy)

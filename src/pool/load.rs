@@ -23,6 +23,9 @@ const MOST_HELD: u32 = 64;
 /// What a call is expected to take while no answer of any node is known, in seconds.
 pub(super) const UNKNOWN: f64 = 1.0;
 
+/// What a call is taken to cost at least, in seconds: below it the differences are the clock's.
+const LEAST: f64 = 0.001;
+
 /// The calls of one node.
 #[derive(Debug)]
 pub(super) struct Load {
@@ -72,11 +75,11 @@ impl Load {
 
     /// Seconds of work that are there, where `usual` stands for what is not known.
     pub(super) fn work(&self, now: Time, usual: f64) -> f64 {
-        f64::from(self.busy()) * self.cost.value_at(now, usual)
+        f64::from(self.busy()) * self.cost.value_at(now, usual).max(LEAST)
     }
 
     /// Seconds of work that would be there with one call more.
     pub(super) fn work_with_one_more(&self, now: Time, usual: f64) -> f64 {
-        f64::from(self.busy().saturating_add(1)) * self.cost.value_at(now, usual)
+        f64::from(self.busy().saturating_add(1)) * self.cost.value_at(now, usual).max(LEAST)
     }
 }

@@ -243,9 +243,7 @@ def raising(_views: Any) -> Any:
     [(raising, "Odd"), (lambda _views: "nobody", "no candidate"), (lambda _views: None, "AttributeError")],
     ids=["raises", "names nobody", "answers None"],
 )
-def test_a_broken_balancer_loses_no_call(
-    choose: Any, error: str, unraisable: list[BaseException]
-) -> None:
+def test_a_broken_balancer_loses_no_call(choose: Any, error: str, unraisable: list[BaseException]) -> None:
     """The node is then picked in turn, an event says so, and an error is reported as unraisable."""
     pool = manager("a", "b", balancer=Own(choose))
     with record_events() as events:

@@ -154,9 +154,7 @@ def test_p11_a_joining_node_starts_slowly_too(clock: ManualClock) -> None:
 
 def test_p9_failback_waits_and_ramps(clock: ManualClock) -> None:
     """P9: the better tier is left alone for the hold, then gets a growing share; the spare tier has the rest."""
-    manager = pool(
-        Script("first"), Script("spare"), tiers=(0, 1), failback_hold=30.0, slow_start=60.0
-    )
+    manager = pool(Script("first"), Script("spare"), tiers=(0, 1), failback_hold=30.0, slow_start=60.0)
     manager.report("first", ok=False)
     assert manager.call() == "spare"
     manager.report("first", ok=True)
