@@ -28,8 +28,17 @@ from holdfast._exceptions import (
     Truncated,
 )
 from holdfast._history import Tried, history
+from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
 from holdfast._llm import llm_defaults
-from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
+from holdfast._native import (
+    BreakerMetrics,
+    LimitMetrics,
+    ManagerMetrics,
+    NodeView,
+    Permit,
+    RateMetrics,
+    __version__,
+)
 from holdfast._node import Heartbeat, HttpProbe, Node
 from holdfast._policies import Pipeline, resilient
 from holdfast._pool import FailoverManager
@@ -40,10 +49,12 @@ from holdfast._values import DEFAULT
 
 __all__ = [
     "DEFAULT",
+    "AdaptiveLimit",
     "Backoff",
     "BreakerMetrics",
     "BreakerState",
     "BudgetExhausted",
+    "Bulkhead",
     "BulkheadFull",
     "CallTimeout",
     "CircuitBreaker",
@@ -55,13 +66,16 @@ __all__ = [
     "Heartbeat",
     "HoldfastError",
     "HttpProbe",
+    "LimitMetrics",
     "ManagerMetrics",
     "NoNodeReady",
     "Node",
     "NodeView",
     "Permit",
     "Pipeline",
+    "RateLimit",
     "RateLimited",
+    "RateMetrics",
     "Rejected",
     "Retry",
     "RetryBudget",

@@ -8,6 +8,7 @@ from holdfast import _classify, _native, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
+from holdfast._limits import as_bulkhead, as_rates
 from holdfast._node import Heartbeat, HttpProbe, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
 from holdfast._values import DEFAULT, Default, State, label
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         Generator,
         Iterable,
         Mapping,
+        Sequence,
     )
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
     from holdfast._events import Event
+    from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._policies import Resume, Validate
     from holdfast._retry import Retry
     from holdfast._timeout import Timeout
@@ -58,6 +61,8 @@ class FailoverManager(State, _native.FailoverManager):
         retry: A :class:`Retry` (its attempts are counted over all nodes), or ``None``: each ready node is
             tried once.
         timeout: A :class:`Timeout`, or the total in seconds.
+        bulkhead: How many attempts run at once over all nodes, as in :class:`Pipeline`.
+        rate_limit: How many attempts begin in a stretch of time over all nodes, likewise.
         validate: As in :class:`Pipeline`.
         classify: ``exc -> Verdict``.
         resume: As in :class:`Pipeline`.
@@ -86,6 +91,8 @@ class FailoverManager(State, _native.FailoverManager):
         breaker: CircuitBreaker | int | Default | None = DEFAULT,
         retry: Retry | int | None = None,
         timeout: Timeout | Seconds | None = None,
+        bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
+        rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
         validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
@@ -123,6 +130,8 @@ class FailoverManager(State, _native.FailoverManager):
             breaker=template,
             retry=retry,
             timeout=as_timeout(timeout),
+            bulkhead=as_bulkhead(bulkhead),
+            rates=as_rates(rate_limit),
             classify=compose(classify, template.classify if template is not None else None, retry, _rules),
             answers=answers,
             exhausted=exhausted,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Roster;
+use super::{Limits, Roster};
 use crate::base::Source;
 use crate::policy::breaker::{Breaker, Keyed};
 use crate::policy::retry::RetryConfig;
@@ -57,6 +57,8 @@ pub struct Plan {
     pub retry: Option<RetryConfig>,
     /// The clocks.
     pub timeout: TimeoutConfig,
+    /// The limits that every attempt must pass.
+    pub limits: Limits,
     /// Whom to ask.
     pub target: Target,
     /// What to do when no node may be asked.
@@ -71,6 +73,7 @@ impl Plan {
             source,
             retry: None,
             timeout: TimeoutConfig::default(),
+            limits: Limits::default(),
             target: Target::Bare,
             exhausted: Exhausted::default(),
         }

@@ -14,6 +14,7 @@ use crate::policy::breaker::Breaker;
 use crate::python::convert::refuse;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
+use crate::python::policies::Weights;
 
 /// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Wiring {
     pub backoff: Option<Py<PyAny>>,
     /// `(args, kwargs) -> str`: which of a keyed breaker's breakers.
     pub key: Option<Py<PyAny>>,
+    /// What weighs a call for its rate limits.
+    pub weights: Weights,
     /// `value -> None`, raising if a complete answer is not true.
     pub validate: Option<Py<PyAny>>,
     /// `() -> Governor`: decides, attempt by attempt, what of a stream is handed out and when.
@@ -52,6 +55,7 @@ impl ByHand {
             source: plan.source.clone(),
             retry: plan.retry.clone(),
             timeout: plan.timeout,
+            limits: plan.limits.clone(),
             target: Target::Breaker(Arc::clone(&whole)),
             exhausted: plan.exhausted,
         };
@@ -65,6 +69,7 @@ impl Wiring {
         self.judge.traverse(visit)?;
         visit.call(&self.backoff)?;
         visit.call(&self.key)?;
+        self.weights.traverse(visit)?;
         visit.call(&self.validate)?;
         visit.call(&self.governor)?;
         visit.call(&self.resume)
@@ -104,7 +109,9 @@ impl Guard {
     pub(super) fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
         let Wiring { plan, judge, validate: None, governor: None, .. } = &*self.wiring else { return None };
         match &plan.target {
-            Target::Breaker(breaker) if plan.retry.is_none() && !plan.timeout.is_on() => {
+            Target::Breaker(breaker)
+                if plan.retry.is_none() && !plan.timeout.is_on() && plan.limits.are_off() =>
+            {
                 judge.trusts_values().then_some(breaker)
             }
             _ => None,

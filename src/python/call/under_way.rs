@@ -64,8 +64,10 @@ impl Call {
         guard.keep_beating()?;
         let plan = guard.plan().clone();
         let key = guard.key(py, &plan, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
+        let costs =
+            guard.wiring().weights.weigh(self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
         let inherited = scope::inherited(py)?;
-        let (execution, step) = moment(|at| Execution::start(plan, key, inherited, at));
+        let (execution, step) = moment(|at| Execution::start_weighed(plan, key, costs, inherited, at));
         self.execution = Some(execution);
         Ok(step)
     }
