@@ -13,6 +13,7 @@ Everything public is listed below.
 
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Rule, Verdict, classify
+from holdfast._detector import DeadlineDetector, PhiAccrualDetector, ThresholdDetector
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
     BudgetExhausted,
@@ -39,9 +40,10 @@ from holdfast._native import (
     RateMetrics,
     __version__,
 )
-from holdfast._node import Heartbeat, HttpProbe, Node
+from holdfast._node import Heartbeat, Node
 from holdfast._policies import Pipeline, resilient
 from holdfast._pool import FailoverManager
+from holdfast._probe import HttpProbe, TcpProbe
 from holdfast._retry import Backoff, Retry, RetryBudget, constant, decorrelated, exponential, linear
 from holdfast._scope import current_attempt, deadline
 from holdfast._timeout import Timeout
@@ -61,6 +63,7 @@ __all__ = [
     "CircuitOpen",
     "ConfigurationError",
     "CountWindow",
+    "DeadlineDetector",
     "Event",
     "FailoverManager",
     "Heartbeat",
@@ -72,6 +75,7 @@ __all__ = [
     "Node",
     "NodeView",
     "Permit",
+    "PhiAccrualDetector",
     "Pipeline",
     "RateLimit",
     "RateLimited",
@@ -81,6 +85,8 @@ __all__ = [
     "RetryBudget",
     "Rule",
     "StreamInterrupted",
+    "TcpProbe",
+    "ThresholdDetector",
     "Timeout",
     "Tried",
     "Truncated",

@@ -150,6 +150,11 @@ class CircuitBreaker(Guarding, State, _native.CircuitBreaker):
             _named.add(weakref.ref(self, _forget))
         return self
 
+    @property
+    def _is_named(self) -> bool:
+        """Did its maker name it?"""
+        return weakref.ref(self, _forget) in _named
+
     def _alone(self) -> Pipeline:
         from holdfast._policies import Pipeline
 

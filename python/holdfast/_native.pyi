@@ -30,6 +30,7 @@ __all__ = [
     "BreakerMetrics",
     "CircuitBreaker",
     "FailoverManager",
+    "FailureDetector",
     "Guard",
     "GuardStep",
     "GuardedAsyncGenerator",
@@ -39,6 +40,7 @@ __all__ = [
     "ManagerMetrics",
     "NextAttempt",
     "NodeView",
+    "Order",
     "Permit",
     "Pipeline",
     "Retry",
@@ -46,13 +48,16 @@ __all__ = [
     "Scope",
     "Timeout",
     "__version__",
+    "aask",
     "advance_clock",
     "after_fork_in_child",
     "after_fork_in_parent",
+    "ask",
     "before_fork",
     "check_heartbeat",
     "clock_busy",
     "clock_target",
+    "close_errands",
     "close_events",
     "deadline_scope",
     "flush_events",
@@ -61,9 +66,12 @@ __all__ = [
     "now",
     "quicken_state",
     "remove_manual_clock",
+    "set_active",
     "set_interest",
+    "set_testing",
     "shutdown",
     "step_clock",
+    "take_errands",
     "take_events",
 ]
 
@@ -83,14 +91,25 @@ _Answers: TypeAlias = tuple[
     Callable[[StreamInterrupted], tuple[tuple[Any, ...], dict[str, Any]] | None] | None,
 ]
 
-# Url, method, headers, first status, status after the last, the probe itself.
-_Asked: TypeAlias = tuple[str, str, Sequence[tuple[str, str]], int, int, object]
+# "http" and its url, method, headers, first status, status after the last; "tcp" and an address; "python"
+# and a task.
+_Asked: TypeAlias = tuple[Any, ...]
 
-# Node, name, weight, tier, its callables in the order of the colours, how its heartbeat asks.
-_NodeRow: TypeAlias = tuple[object, str, float, int, list[Callable[..., Any] | None], _Asked | None]
+# Interval, failure_threshold, recovery_threshold, timeout, jitter, detector, whether nodes are asked.
+_Beat: TypeAlias = tuple[_Seconds, int, int, _Seconds, float, FailureDetector | None, bool]
 
-# Interval, failure_threshold, recovery_threshold, timeout, jitter.
-_Beat: TypeAlias = tuple[_Seconds, int, int, _Seconds, float]
+# Node, name, weight, tier, its callables in the order of the colours, how its heartbeat asks, domains, whether
+# it is heard and its own heartbeat.
+_NodeRow: TypeAlias = tuple[
+    object,
+    str,
+    float,
+    int,
+    list[Callable[..., Any] | None],
+    _Asked | None,
+    list[str],
+    tuple[bool, _Beat | None],
+]
 
 # Kind, source, at, seq, fields, the ids of the source and its owners.
 _EventRow: TypeAlias = tuple[str, str, datetime, int, dict[str, Any], tuple[int, ...]]
@@ -515,7 +534,40 @@ class FailoverManager:
     def _views(self) -> list[NodeView]: ...
     def _add(self, row: _NodeRow) -> None: ...
     def _explain(self) -> list[tuple[str, str]]: ...
-    def _heartbeat_probe(self) -> Any: ...
+
+@final
+class Order:
+    """What is asked of a task of Python's, and the way back."""
+
+    @property
+    def what(self) -> Literal["do", "look", "stop"]: ...
+    def begun(self) -> None:
+        """The task is being begun: from now on its timeout runs."""
+    def done(self, problem: str | None = None) -> None:
+        """The task has ended well, or because of `problem`: a few words without secrets."""
+    def awake(self) -> None:
+        """Whoever does the task is awake."""
+
+class FailureDetector:
+    """A detector that hears beats and misses, and tells what it thinks."""
+
+    def __new__(cls, kind: str, *fields: Any) -> Self: ...
+    def beat(self, at: _Seconds | None = None) -> None:
+        """Hears a beat at `at`, in seconds of any clock that only moves on; without it, now."""
+    def miss(self, at: _Seconds | None = None) -> None:
+        """Hears that a question was not answered."""
+    def opinion(self, at: _Seconds | None = None) -> Literal["well", "suspect", "lost", "reviving"]:
+        """What it thinks at `at`."""
+    def is_available(self, at: _Seconds | None = None) -> bool:
+        """Is the node not given up?"""
+    def is_suspect(self, at: _Seconds | None = None) -> bool:
+        """Is it under suspicion, or given up?"""
+    def excuse(self, seconds: _Seconds) -> None:
+        """Takes `seconds` off the silence: we ourselves were not there to hear."""
+    @property
+    def misses(self) -> int:
+        """Misses in a row, up to now."""
+    def _phi(self, at: _Seconds | None = None) -> float | None: ...
 
 @final
 class NodeView:
@@ -698,8 +750,26 @@ class GuardedAsyncGenerator:
 def check_heartbeat(*fields: Any) -> None:
     """Refuses the fields of a heartbeat that break a rule."""
 
+def ask(how: _Asked, timeout: _Seconds) -> bool:
+    """Asks once, natively, with the GIL released: is there a sign of life within `timeout`?"""
+
+def aask(how: _Asked, timeout: _Seconds) -> Awaitable[bool]:
+    """The same, awaited."""
+
+def take_errands() -> list[tuple[Callable[[Order], None], Order]] | None:
+    """Waits for something to do with the GIL released; `None` when the process ends."""
+
+def close_errands() -> None:
+    """Ends the thread that takes errands; nothing more is done for anybody."""
+
 def deadline_scope(seconds: _Seconds) -> Scope:
     """The scope of `with deadline(seconds):`, inside an outer deadline if there is one."""
+
+def set_active(active: bool) -> bool:
+    """Turns all guards of this process on or off; how they were."""
+
+def set_testing(attempts: int | None) -> int | None:
+    """Caps the attempts of every call and removes the waits between them; what the cap was."""
 
 def set_interest(kinds: Sequence[str]) -> None:
     """Says which kinds somebody listens to; the changes of state are always wanted, for the log."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
-from holdfast import _native, _wrap
+from holdfast import _native, _probe, _wrap
+from holdfast._detector import Detector
 from holdfast._exceptions import refuse
 from holdfast._values import Value, is_text
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Coroutine, Iterable
     from typing import Any
 
+    from holdfast._probe import Probe
     from holdfast._values import Seconds
 
 _CLIENTS = ("openai", "anthropic")
@@ -29,7 +29,8 @@ class Node(Value):
             own.
         weight: Its share relative to the other nodes of its tier: finite, above 0.
         tier: Lower tiers are asked first, a higher one only while no lower node is ready.
-        heartbeat: ``False``: the manager's heartbeat does not ask this node.
+        heartbeat: A :class:`Heartbeat` of its own, in place of the manager's. ``False``: nobody asks this node;
+            it may send beats itself (``manager.beat``).
         domains: What it shares with other nodes, such as ``("key:prod-1", "region:eu")``.
 
     Raises:
@@ -43,7 +44,7 @@ class Node(Value):
     address: str | None
     weight: float
     tier: int
-    heartbeat: bool | None
+    heartbeat: Heartbeat | bool | None
     domains: tuple[str, ...]
 
     def __init__(
@@ -54,7 +55,7 @@ class Node(Value):
         address: str | None = None,
         weight: float = 1.0,
         tier: int = 0,
-        heartbeat: bool | None = None,
+        heartbeat: Heartbeat | bool | None = None,
         domains: Iterable[str] = (),
     ) -> None:
         if not is_text(name):
@@ -63,6 +64,8 @@ class Node(Value):
             raise _wrap.bad_target("be callable, a LangChain Runnable or a client", target)
         if address is not None and not is_text(address):
             raise refuse("address", "be an origin such as 'http://127.0.0.1:8000', or None", address)
+        if heartbeat is not None and not isinstance(heartbeat, (bool, Heartbeat)):
+            raise refuse("heartbeat", "be a Heartbeat, False or None", heartbeat)
         if isinstance(domains, str):
             raise refuse("domains", "be several strings, such as ('key:prod-1',)", domains)
         self._set(
@@ -80,51 +83,6 @@ class Node(Value):
         return f"Node({self.name!r}, <{type(self.target).__name__}>, weight={self.weight}, tier={self.tier})"
 
 
-class HttpProbe(Value):
-    """Asks a node over HTTP, natively: it keeps its beat while Python is busy. A value.
-
-    Args:
-        path_or_url: A path, joined to the node's ``address`` (else its client's base URL), or a whole URL.
-        method: The request's method.
-        headers: Headers to send.
-        expect: The statuses that mean "alive". 200 to 399.
-
-    Raises:
-        ConfigurationError: A field is not what it must be.
-    """
-
-    __slots__ = ("path_or_url", "method", "headers", "expect")
-
-    path_or_url: str
-    method: str
-    headers: Mapping[str, str] | None
-    expect: range
-
-    def __init__(
-        self,
-        path_or_url: str,
-        *,
-        method: str = "GET",
-        headers: Mapping[str, str] | None = None,
-        expect: range = range(200, 400),
-    ) -> None:
-        if not is_text(path_or_url):
-            raise refuse("path_or_url", "be a path such as '/health', or a URL", path_or_url)
-        if not _is_run_of_statuses(expect):
-            raise refuse("expect", "be a range of statuses such as range(200, 400)", expect)
-        kept = None if headers is None else MappingProxyType(dict(headers))
-        self._set(path_or_url=path_or_url, method=method, headers=kept, expect=expect)
-
-    def _fields(self) -> dict[str, Any]:
-        # A plain dictionary, because a read-only view does not pickle.
-        return {**super()._fields(), "headers": None if self.headers is None else dict(self.headers)}
-
-    def __repr__(self) -> str:
-        # Headers may hold a key, and so may a URL.
-        where = _without_secrets(self.path_or_url)
-        return f"HttpProbe({where!r}, method={self.method!r}, expect={self.expect!r})"
-
-
 class Heartbeat(Value):
     """How the nodes of a manager are asked for signs of life. A value.
 
@@ -134,20 +92,35 @@ class Heartbeat(Value):
         recovery_threshold: Answers in a row that bring it back. 2: one lucky answer does not.
         timeout: Seconds an answer may take. 5.
         jitter: The share of the interval, 0 to 1, by which each probe is moved at random. 0.1.
-        probe: What is asked: an :class:`HttpProbe`.
+        probe: What is asked: an :class:`HttpProbe`, a :class:`TcpProbe`, or a function or async function that is
+            given the :class:`Node`. One that raises, or answers ``False`` (or what is false, except ``None``),
+            has missed. Kept as ``heartbeat.probe``; calling that with a node asks it once. ``None``: nobody is
+            asked, the nodes send beats of their own (``manager.beat``), and their silence convicts.
+        detector: Who judges: a :class:`ThresholdDetector`, a :class:`DeadlineDetector` or a
+            :class:`PhiAccrualDetector`, as a template for each node's own. ``None``: the two thresholds above;
+            without a probe, silence of ``interval`` times ``failure_threshold``.
 
     Raises:
         ConfigurationError: A field is out of range or of the wrong type.
     """
 
-    __slots__ = ("interval", "failure_threshold", "recovery_threshold", "timeout", "jitter", "probe")
+    __slots__ = (
+        "interval",
+        "failure_threshold",
+        "recovery_threshold",
+        "timeout",
+        "jitter",
+        "detector",
+        "probe",
+    )
 
     interval: Seconds
     failure_threshold: int
     recovery_threshold: int
     timeout: Seconds
     jitter: float
-    probe: HttpProbe
+    detector: Detector | None
+    probe: Any  # a callable of a node: the user's own, or one of ours
 
     def __init__(
         self,
@@ -157,36 +130,44 @@ class Heartbeat(Value):
         recovery_threshold: int = 2,
         timeout: Seconds = 5.0,
         jitter: float = 0.1,
-        probe: HttpProbe,
+        detector: Detector | None = None,
+        probe: Probe | None = None,
     ) -> None:
-        if not _is_probe(probe):
-            raise refuse("probe", "be an HttpProbe", probe)
-        _native.check_heartbeat(interval, failure_threshold, recovery_threshold, timeout, jitter)
+        if detector is not None and not isinstance(detector, Detector):
+            rule = "be a ThresholdDetector, a DeadlineDetector, a PhiAccrualDetector or None"
+            raise refuse("detector", rule, detector)
+        asks = probe is not None
+        _native.check_heartbeat(
+            interval, failure_threshold, recovery_threshold, timeout, jitter, detector, asks
+        )
         self._set(
             interval=interval,
             failure_threshold=failure_threshold,
             recovery_threshold=recovery_threshold,
             timeout=timeout,
             jitter=jitter,
-            probe=probe,
+            detector=detector,
+            probe=None if probe is None else _probe.checked(probe, timeout),
         )
+
+    def _row(self) -> tuple[Any, ...]:
+        """What the native side is told of it."""
+        asks = self.probe is not None
+        thresholds = self.failure_threshold, self.recovery_threshold
+        return self.interval, *thresholds, self.timeout, self.jitter, self.detector, asks
+
+    def aprobe(self, node: Node) -> Coroutine[Any, Any, bool]:
+        """Asks the node once, awaited: is there a sign of life within ``timeout``?
+
+        A native probe is awaited on the background runtime, an async one here, a plain function in a thread.
+
+        Raises:
+            ConfigurationError: It is not known where the node is, or there is no probe.
+        """
+        if self.probe is None:
+            raise refuse("probe", "be given to ask by it", self.probe)
+        return _probe.ask(self.probe, node, self.timeout)
 
 
 def _is_client(target: object) -> bool:
     return any(cls.__module__.partition(".")[0] in _CLIENTS for cls in type(target).__mro__)
-
-
-def _is_probe(probe: object) -> bool:
-    return isinstance(probe, HttpProbe)
-
-
-def _is_run_of_statuses(expect: object) -> bool:
-    return isinstance(expect, range) and expect.step == 1 and len(expect) > 0
-
-
-def _without_secrets(url: str) -> str:
-    """The URL without its user, password and query."""
-    scheme, mark, rest = url.rpartition("://")
-    authority, slash, path = rest.partition("/") if mark else ("", "", rest)
-    path, asked, _query = path.partition("?")
-    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}{'?…' if asked else ''}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from holdfast import _classify, _native, _wrap
+from holdfast import _classify, _native, _probe, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
 from holdfast._limits import as_bulkhead, as_rates
-from holdfast._node import Heartbeat, HttpProbe, Node
+from holdfast._node import Heartbeat, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
 from holdfast._values import DEFAULT, Default, State, label
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
+    from holdfast._background import Home
     from holdfast._breaker import Classifier
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
@@ -77,9 +78,12 @@ class FailoverManager(State, _native.FailoverManager):
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ("_threads",)
+    __slots__ = ("_checks", "_heartbeat", "_home", "_threads")
 
+    _checks: bool
     _threads: bool
+    _heartbeat: Heartbeat | None
+    _home: Home | None  # none: nothing of the user's runs in the background
 
     def __new__(
         cls,
@@ -112,21 +116,16 @@ class FailoverManager(State, _native.FailoverManager):
         retry = as_retry(retry)
         if _completion is None and all(is_chat_model(node.target) for node in listed):
             _rules, _completion = _classify.classify, completion_of(validate)
+        listed = [_attended(node, validate is not False) for node in listed]
+        if all(_wrap.is_client(node.target) for node in listed):
+            _rules = _classify.classify
         answers = checked_answers(validate, resume, _completion)
-        beat = None
-        if heartbeat is not None:
-            beat = (
-                heartbeat.interval,
-                heartbeat.failure_threshold,
-                heartbeat.recovery_threshold,
-                heartbeat.timeout,
-                heartbeat.jitter,
-            )
+        home = _home([heartbeat, *(node.heartbeat for node in listed)])
         self = super().__new__(
             cls,
             name=name,
-            nodes=[_native_node(node, heartbeat, threads) for node in listed],
-            heartbeat=beat,
+            nodes=[_native_node(node, heartbeat, threads, home) for node in listed],
+            heartbeat=None if heartbeat is None else heartbeat._row(),
             breaker=template,
             retry=retry,
             timeout=as_timeout(timeout),
@@ -138,6 +137,9 @@ class FailoverManager(State, _native.FailoverManager):
             cooldown_cap=cooldown_cap,
         )
         object.__setattr__(self, "_threads", threads)
+        object.__setattr__(self, "_checks", validate is not False)
+        object.__setattr__(self, "_heartbeat", heartbeat)
+        object.__setattr__(self, "_home", home)
         return self
 
     # ---- calls ----
@@ -218,7 +220,8 @@ class FailoverManager(State, _native.FailoverManager):
             ConfigurationError: Its name is taken.
         """
         _checked([node])
-        self._add(_native_node(node, self._heartbeat_probe(), self._threads))
+        attended = _attended(node, self._checks)
+        self._add(_native_node(attended, self._heartbeat, self._threads, self._home))
 
     def explain(self) -> dict[str, str]:
         """Per node: ``"ready"``, or exactly why not and until when."""
@@ -234,10 +237,14 @@ class FailoverManager(State, _native.FailoverManager):
         self.stop()
 
     async def __aenter__(self) -> Self:
+        if self._home is not None:
+            self._home.enter()
         self.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._home is not None:
+            self._home.leave()
         self.stop()
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
@@ -263,39 +270,37 @@ def _checked(nodes: Iterable[Node]) -> list[Node]:
     return listed
 
 
-def _native_node(node: Node, heartbeat: Heartbeat | HttpProbe | None, threads: bool) -> tuple[Any, ...]:
-    """What the native manager is told of a node: itself, its numbers, its callables by colour, its probe."""
-    probe = heartbeat.probe if isinstance(heartbeat, Heartbeat) else heartbeat
-    asked = probe if node.heartbeat is not False else None
+def _home(heartbeats: Iterable[object]) -> Home | None:
+    """Where the user's probes run; none if there are none."""
+    probes = [beat.probe for beat in heartbeats if isinstance(beat, Heartbeat)]
+    if all(probe is None or isinstance(probe, _probe.NativeProbe) for probe in probes):
+        return None
+    from holdfast import _background
+
+    return _background.Home()
+
+
+def _attended(node: Node, check: bool) -> Node:
+    """The node as functions are given it: of a client, a copy without retries whose answers are looked at."""
+    if not _wrap.is_client(node.target):
+        return node
+    from holdfast.clients import attended
+
+    return Node(**{**node._fields(), "target": attended(node.target, check=check)})
+
+
+def _native_node(
+    node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home | None
+) -> tuple[Any, ...]:
+    """What the native manager is told of a node: itself, its numbers, its callables by colour, its heartbeat."""
+    own = node.heartbeat if isinstance(node.heartbeat, Heartbeat) else None
+    rhythm = own or heartbeat
     how = None
-    if asked is not None:
-        headers = list((asked.headers or {}).items())
-        how = (_url(node, asked), asked.method, headers, asked.expect.start, asked.expect.stop, asked)
-    return node, node.name, node.weight, node.tier, _callables(node.target, threads), how, list(node.domains)
-
-
-def _url(node: Node, probe: HttpProbe) -> str:
-    if "://" in probe.path_or_url:
-        return probe.path_or_url
-    from urllib.parse import urljoin
-
-    base = node.address or _base_url(node.target)
-    if base is None:
-        raise refuse(
-            "address",
-            f"be given for node {node.name!r}, whose probe is the path {probe.path_or_url!r}",
-            node.address,
-        )
-    return urljoin(base, "/" + probe.path_or_url.lstrip("/"))
-
-
-def _base_url(target: Any) -> str | None:
-    """Where a client (or a chat model around one) sends its requests."""
-    for holder in (target, getattr(target, "root_client", None), getattr(target, "_client", None)):
-        url = getattr(holder, "base_url", None)
-        if url is not None and "://" in str(url):
-            return str(url)
-    return None
+    if rhythm is not None and rhythm.probe is not None and node.heartbeat is not False:
+        how = _probe.how_to_ask(rhythm.probe, node, home)
+    callables, domains = _callables(node.target, threads), list(node.domains)
+    beat = node.heartbeat is not False, None if own is None else own._row()
+    return node, node.name, node.weight, node.tier, callables, how, domains, beat
 
 
 def _callables(target: Any, threads: bool) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast import _native
+from holdfast import _classify, _native
 from holdfast._exceptions import refuse
 from holdfast._values import DEFAULT, Default, State, Value
 from holdfast._wrap import Guarding
@@ -197,6 +197,9 @@ class Retry(Guarding, State, _native.Retry):
         spent = RetryBudget() if isinstance(budget, Default) else budget
         if spent is not None and not isinstance(spent, _native.RetryBudget):
             raise refuse("budget", "be a RetryBudget, DEFAULT or None", budget)
+        if retry_on is not None:
+            # It is refused here, where it was written, and not by the first pipeline that it is put into.
+            _classify.narrow(_classify.judge_plain, retry_on)
         law: Any = constant(0) if backoff is None else backoff
         return super().__new__(
             cls,

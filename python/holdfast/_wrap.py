@@ -25,7 +25,11 @@ _ARTICLE = {
     "generator": "a generator function",
     "async_generator": "an async generator function",
 }
-_RULE = "be a function, a method, an async function, a generator function or a LangChain Runnable"
+_RULE = (
+    "be a function, a method, an async function, a generator function, a LangChain Runnable or an LLM client"
+)
+_CLIENTS = ("SyncAPIClient", "AsyncAPIClient")
+"""What the clients of openai, anthropic and the other SDKs made by the same generator descend from."""
 
 
 class Guarding(Immutable):
@@ -51,8 +55,8 @@ class Guarding(Immutable):
         """The guarded form of ``target``, of the same colour.
 
         Args:
-            target: A function, method, coroutine function, generator or async generator function, or a
-                LangChain Runnable.
+            target: A function, method, coroutine function, generator or async generator function, a LangChain
+                Runnable, or a client of ``openai`` or ``anthropic``.
 
         Raises:
             ConfigurationError: ``target`` is none of these.
@@ -88,6 +92,10 @@ def guard(pipeline: Any, target: Any) -> Any:
         from holdfast.langchain import wrap_runnable
 
         return wrap_runnable(pipeline, target)
+    if is_client(target):
+        from holdfast.clients import guard_client
+
+        return guard_client(pipeline, target)
     if not callable(target):
         raise bad_target(_RULE, target)
     return dress(pipeline._guard(target, colour_of(target)), target)
@@ -159,3 +167,8 @@ def is_runnable(target: object) -> bool:
     """Is it a LangChain Runnable? Without LangChain in the process nothing is."""
     base = sys.modules.get("langchain_core.runnables.base")
     return base is not None and isinstance(target, base.Runnable)
+
+
+def is_client(target: object) -> bool:
+    """Is it a client of openai, anthropic or another SDK of the same make? Told by the names of its ancestors."""
+    return any(cls.__name__ in _CLIENTS for cls in type(target).__mro__)

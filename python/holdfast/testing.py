@@ -1,4 +1,8 @@
-"""Help for *users'* tests: time moved by hand, events recorded, failures on schedule."""
+"""Help for *users'* tests: time moved by hand, events recorded, failures on schedule, policies switched off.
+
+With pytest all of it is there as fixtures: ``manual_clock``, ``recorded_events``, ``holdfast_inactive`` and
+``holdfast_testing``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
 
     from holdfast._events import Event
 
-__all__ = ["ManualClock", "record_events", "scripted"]
+__all__ = ["ManualClock", "record_events", "scripted", "set_active", "set_testing"]
 
 
 class ManualClock:
@@ -135,3 +139,54 @@ class record_events:  # noqa: N801 used like a function
     def kinds(self) -> list[str]:
         """Their kinds, in order."""
         return [event.kind for event in self.events]
+
+
+class _Switched:
+    """A switch that has been set; as a context manager it is set back at the block's end."""
+
+    def __init__(self, put: Callable[[Any], Any], before: Any) -> None:
+        self._put = put
+        self._before = before
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._put(self._before)
+
+
+def set_active(active: bool) -> _Switched:
+    """Turns all guards of this process off, those built earlier included, or on again.
+
+    While they are off a guard passes the call on and does nothing else: it rejects, retries, times and counts
+    nothing, and a manager's call goes to its first node. Calls under way end as they began. It stays so until
+    it is set again, or, where it is used as a context manager, until the block's end::
+
+        with set_active(False):
+            assert fetch() == "one try, no policies"
+
+    Args:
+        active: Whether policies rule.
+
+    Raises:
+        TypeError: ``active`` is no bool.
+    """
+    return _Switched(_native.set_active, _native.set_active(active))
+
+
+def set_testing(attempts: int | None = 1) -> _Switched:
+    """Caps the attempts of every call in this process, and lets none wait for its back-off or a Retry-After.
+
+    Everything else goes on: breakers count, clocks run, errors and events are what they would be. It stays so
+    until it is set again, or, where it is used as a context manager, until the block's end::
+
+        with set_testing(attempts=2):
+            assert fetch() == "the second try, at once"
+
+    Args:
+        attempts: The most attempts per call, from 1; ``None`` ends it.
+
+    Raises:
+        ConfigurationError: ``attempts`` is no whole number of at least 1.
+    """
+    return _Switched(_native.set_testing, _native.set_testing(attempts))

@@ -119,9 +119,9 @@ events! {
     }
     /// An open breaker admitted its first probe.
     CircuitHalfOpened = "circuit_half_opened" {}
-    /// A breaker closed again.
+    /// A breaker closed again, or an operator made it admit every call.
     CircuitClosed = "circuit_closed" {
-        /// "recovered", "reset" or "forced".
+        /// "recovered", or by hand: "reset", "forced", "disabled", "shadow".
         reason: &'static str,
     }
     /// A breaker in shadow mode would have tripped here (B21).

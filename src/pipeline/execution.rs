@@ -109,9 +109,13 @@ impl Execution {
 
     /// What came of the attempt.
     pub fn record(&mut self, verdict: &Verdict, at: &mut Moment<'_>) -> Step {
+        let missed = if *verdict == Verdict::Ok { self.missed(at.now) } else { None };
+        if missed.is_some() {
+            self.with_permit(|_, permit| permit.mark_late());
+        }
         let (node, took) = self.land(verdict, at);
         match verdict {
-            Verdict::Ok => self.succeeded(at),
+            Verdict::Ok => self.succeeded(missed, at),
             Verdict::Ignore => Step::Finish(Finish::Raise),
             Verdict::Fail(failure) | Verdict::Throttled(failure) => {
                 self.history.push(Tried {
@@ -319,15 +323,19 @@ impl Execution {
         }
     }
 
-    fn succeeded(&self, at: &mut Moment<'_>) -> Step {
+    /// The clock that an answer given now has missed. A stream that has begun is in its consumer's time.
+    fn missed(&self, now: Time) -> Option<Expiry> {
+        let clock = if self.committed { None } else { self.binding(Phase::Answer, now) };
+        clock.filter(|expiry| expiry.at < now)
+    }
+
+    fn succeeded(&self, missed: Option<Expiry>, at: &mut Moment<'_>) -> Step {
         if let Some(budget) = self.plan.retry.as_ref().and_then(|r| r.budget.as_ref())
             && self.attempts == 1
         {
             budget.deposit();
         }
-        let Some(expiry) = self.deadline.filter(|expiry| expiry.at < at.now && !self.committed) else {
-            return Step::Finish(Finish::Return);
-        };
+        let Some(expiry) = missed else { return Step::Finish(Finish::Return) };
         at.out.emit(EventKind::CallTimedOut, || Event::CallTimedOut {
             source: self.plan.source.clone(),
             which: expiry.which.as_str(),

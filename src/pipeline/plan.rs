@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Limits, Roster};
 use crate::base::Source;
 use crate::policy::breaker::{Breaker, Keyed};
-use crate::policy::retry::RetryConfig;
+use crate::policy::retry::{Backoff, RetryConfig};
 use crate::policy::timeout::TimeoutConfig;
 
 /// What to do when no node may be asked.
@@ -63,6 +63,8 @@ pub struct Plan {
     pub target: Target,
     /// What to do when no node may be asked.
     pub exhausted: Exhausted,
+    /// The most attempts, whatever the policies allow; none: as many as they do.
+    pub cap: Option<u32>,
 }
 
 impl Plan {
@@ -76,17 +78,37 @@ impl Plan {
             limits: Limits::default(),
             target: Target::Bare,
             exhausted: Exhausted::default(),
+            cap: None,
+        }
+    }
+
+    /// The same plan while users test their own code: at most `attempts` of them, and no waits between them.
+    #[must_use]
+    pub fn for_tests(&self, attempts: u32) -> Self {
+        let at_once = |retry: &RetryConfig| RetryConfig {
+            backoff: Backoff::Constant(Duration::ZERO),
+            respect_retry_after: false,
+            ..retry.clone()
+        };
+        Self {
+            source: self.source.clone(),
+            retry: self.retry.as_ref().map(at_once),
+            limits: self.limits.clone(),
+            target: self.target.clone(),
+            cap: Some(attempts),
+            ..*self
         }
     }
 
     /// How many attempts a call may make: with no retry policy, one, or one for each of a pool's nodes.
     #[must_use]
     pub fn attempts(&self) -> u32 {
-        match (&self.retry, &self.target) {
+        let allowed = match (&self.retry, &self.target) {
             (Some(retry), _) => retry.attempts,
             (None, Target::Roster(_)) => u32::MAX,
             (None, _) => 1,
-        }
+        };
+        self.cap.map_or(allowed, |cap| allowed.min(cap))
     }
 
     /// The longest wait inside a call that the callee may ask for; none: such wishes are not heard.

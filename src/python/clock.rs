@@ -5,7 +5,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::{convert, events};
+use super::{convert, errands, events};
 use crate::base::Time;
 use crate::runtime::{self, clock, engine};
 
@@ -73,6 +73,7 @@ pub fn after_fork_in_parent() {
 pub fn after_fork_in_child() {
     runtime::after_fork_in_child();
     events::forget_delivery();
+    errands::forget_thread();
 }
 
 /// Stops the background runtime; the interpreter is about to exit.

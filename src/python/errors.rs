@@ -3,19 +3,18 @@
 use std::fmt::Write as _;
 
 use pyo3::IntoPyObjectExt;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::base::error::RejectionKind;
 use crate::base::{ConfigError, Rejection};
 use crate::policy::timeout::Expiry;
+use crate::python::once::{Once, intern};
 
 macro_rules! class {
     ($name:ident, $text:literal) => {
         fn $name(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-            static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+            static CLASS: Once<Py<PyType>> = Once::new();
             CLASS.import(py, "holdfast._exceptions", $text)
         }
     };

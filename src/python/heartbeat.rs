@@ -1,46 +1,81 @@
 //! Heartbeats for Python: their fields, their probes, and waiting for nodes to be ready.
 
-use std::ops::Range;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use pyo3::exceptions::PyOSError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::call::signal;
 use super::convert::{count, given, positive_span, real, span};
-use super::errors;
-use super::{bridge, events};
-use crate::base::Time;
+use super::detector::FailureDetector;
+use super::errands::{PythonProbe, Task};
+use super::{bridge, errands, errors, events};
+use crate::base::{NodeId, Time};
 use crate::pipeline::Roster;
-use crate::pool::HeartbeatConfig;
+use crate::pool::{DetectorConfig, HeartbeatConfig};
 use crate::runtime::clock::{self, Busy, Waited};
-use crate::runtime::probe::{HttpProbe, ProbeTable};
+use crate::runtime::engine;
+use crate::runtime::errands::Job;
+use crate::runtime::probe::{Heard, HttpProbe, Probe, ProbeTable, TcpProbe};
 use crate::runtime::ticker::Ticker;
 
 /// How often a wait for readiness looks: well under the shortest heartbeat worth having.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often a thread that waits for an answer looks for Ctrl-C (R8).
+const SIGNAL_EVERY: Duration = Duration::from_millis(40);
+/// A probe that is asked by itself asks for no node of a pool.
+const NOBODY: NodeId = NodeId(u32::MAX);
 
 /// A manager's heartbeat: what keeps it going.
-#[derive(Debug)]
 pub struct Pulse {
     roster: Arc<Roster>,
     /// How each node is asked.
-    pub probes: Arc<ProbeTable>,
+    probes: Arc<ProbeTable>,
+    /// The tasks of those asked by Python, for its garbage collector.
+    tasks: RwLock<HashMap<NodeId, Job>>,
     ticker: Mutex<Option<Ticker>>,
 }
 
 impl Pulse {
     /// Silent so far.
     pub fn new(roster: Arc<Roster>) -> Self {
-        Self { roster, probes: Arc::default(), ticker: Mutex::new(None) }
+        Self { roster, probes: Arc::default(), tasks: RwLock::default(), ticker: Mutex::new(None) }
+    }
+
+    /// From now on `node` is asked as `asked` says.
+    pub fn set(&self, node: NodeId, asked: Asked) {
+        let task = match &asked {
+            Asked::ByPython(job) => self.tasks.write().insert(node, job.clone()),
+            Asked::Natively(_) => self.tasks.write().remove(&node),
+        };
+        // Let go outside the lock: it is somebody else's code (R3).
+        drop(task);
+        self.probes.set(node, asked.into_probe());
+    }
+
+    /// `node` has left.
+    pub fn remove(&self, node: NodeId) {
+        self.probes.remove(node);
+        let task = self.tasks.write().remove(&node);
+        drop(task);
+    }
+
+    /// For Python's garbage collector.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Some(tasks) = self.tasks.try_read() else { return Ok(()) };
+        let mut tasks = tasks.values().filter_map(|job| job.downcast_ref::<Task>());
+        tasks.try_for_each(|task| visit.call(&task.0))
     }
 
     /// Starts it, unless it beats already in this process or there is none. Cheap if it beats.
     pub fn ensure(&self) -> PyResult<()> {
-        if self.roster.pool().heartbeat().is_none() {
+        if self.roster.pool().is_unwatched() {
             return Ok(());
         }
         let beating = {
@@ -52,6 +87,9 @@ impl Pulse {
             }
         };
         beating.map_err(|error| no_thread(&error))?;
+        if !self.tasks.read().is_empty() {
+            errands::ensure_thread();
+        }
         // What it finds out is to be heard of even if nobody calls meanwhile.
         events::ensure_delivery();
         Ok(())
@@ -71,43 +109,99 @@ impl Pulse {
     }
 }
 
-/// How one node is asked, as Python described it.
-#[derive(Debug)]
-pub struct Asked {
-    url: String,
-    method: String,
-    headers: Vec<(String, String)>,
-    expect: Range<u16>,
-}
-
-impl Asked {
-    /// The native probe.
-    pub fn into_probe(self, py: Python<'_>) -> PyResult<HttpProbe> {
-        HttpProbe::new(&self.url, &self.method, &self.headers, self.expect)
-            .map_err(|error| errors::config(py, &error))
+impl fmt::Debug for Pulse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pulse").field("probes", &self.probes).finish_non_exhaustive()
     }
 }
 
-/// Reads `(url, method, headers, first status, status after the last, …)`.
-pub fn asked(row: &Bound<'_, PyAny>) -> PyResult<Asked> {
-    let statuses: (u16, u16) = (row.get_item(3)?.extract()?, row.get_item(4)?.extract()?);
-    Ok(Asked {
-        url: row.get_item(0)?.extract()?,
-        method: row.get_item(1)?.extract()?,
-        headers: row.get_item(2)?.extract()?,
-        expect: statuses.0..statuses.1,
+/// How one node is asked, as Python described it.
+pub enum Asked {
+    /// Natively.
+    Natively(Arc<dyn Probe>),
+    /// By a task of Python's.
+    ByPython(Job),
+}
+
+impl Asked {
+    /// The probe.
+    pub fn into_probe(self) -> Arc<dyn Probe> {
+        match self {
+            Self::Natively(probe) => probe,
+            Self::ByPython(job) => Arc::new(PythonProbe(job)),
+        }
+    }
+}
+
+/// Reads `("http", url, method, headers, first status, status after the last)`, `("tcp", address)` or
+/// `("python", task)`.
+pub fn asked(how: &Bound<'_, PyTuple>) -> PyResult<Asked> {
+    let (py, at) = (how.py(), |i| how.get_item(i));
+    let refused = |error| errors::config(py, &error);
+    Ok(match at(0)?.extract::<String>()?.as_str() {
+        "http" => {
+            let (url, method) = (at(1)?.extract::<String>()?, at(2)?.extract::<String>()?);
+            let headers: Vec<(String, String)> = at(3)?.extract()?;
+            let expect = at(4)?.extract()?..at(5)?.extract()?;
+            let probe = HttpProbe::new(&url, &method, &headers, expect).map_err(refused)?;
+            Asked::Natively(Arc::new(probe))
+        }
+        "tcp" => Asked::Natively(Arc::new(TcpProbe::new(&at(1)?.extract::<String>()?).map_err(refused)?)),
+        _ => Asked::ByPython(Task::job(at(1)?.unbind())),
     })
 }
 
-/// Reads `(interval, failure_threshold, recovery_threshold, timeout, jitter)`.
+/// Asks once, natively, with the GIL released: is there a sign of life within `timeout`?
+#[pyfunction]
+pub fn ask(how: &Bound<'_, PyTuple>, timeout: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let (asked, patience) = (asked(how)?, positive_span("timeout", timeout)?);
+    let (tell, told) = mpsc::channel();
+    let question = async move {
+        let answer = asked.into_probe().ask(NOBODY, patience).await;
+        drop(tell.send(answer.heard));
+    };
+    let task = engine::spawn(question).map_err(|error| no_thread(&error))?;
+    let heard = how.py().detach(move || hear(&told));
+    if heard.is_err() {
+        task.abort();
+    }
+    heard
+}
+
+/// Waits for an answer, or for Ctrl-C.
+fn hear(told: &mpsc::Receiver<Heard>) -> PyResult<bool> {
+    loop {
+        match told.recv_timeout(SIGNAL_EVERY) {
+            Ok(heard) => return Ok(heard == Heard::Beat),
+            // The engine was shut down under it: the process is about to end.
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(false),
+            Err(mpsc::RecvTimeoutError::Timeout) => signal().map_or(Ok(()), Err)?,
+        }
+    }
+}
+
+/// The same as an awaitable.
+#[pyfunction]
+pub fn aask<'py>(how: &Bound<'py, PyTuple>, timeout: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let (asked, patience) = (asked(how)?, positive_span("timeout", timeout)?);
+    bridge::future_into_py(how.py(), async move {
+        let answer = asked.into_probe().ask(NOBODY, patience).await;
+        Ok(answer.heard == Heard::Beat)
+    })
+}
+
+/// Reads `(interval, failure_threshold, recovery_threshold, timeout, jitter, detector, asks)`.
 pub fn config(fields: &Bound<'_, PyTuple>) -> PyResult<HeartbeatConfig> {
     let at = |i| fields.get_item(i);
+    let detector: Option<Bound<'_, FailureDetector>> = at(5)?.extract()?;
     let config = HeartbeatConfig {
         interval: positive_span("interval", &at(0)?)?,
         failure_threshold: count("failure_threshold", &at(1)?, 1)?,
         recovery_threshold: count("recovery_threshold", &at(2)?, 1)?,
         timeout: positive_span("timeout", &at(3)?)?,
         jitter: real("jitter", &at(4)?)?,
+        detector: detector.map_or(DetectorConfig::Counting, |detector| detector.get().config().clone()),
+        asks: at(6)?.extract()?,
     };
     config.validate().map_err(|error| errors::config(fields.py(), &error))?;
     Ok(config)

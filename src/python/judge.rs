@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyException;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::base::{Blame, Failure, FailureKind, Verdict};
+use crate::python::once::intern;
 
 /// How one guard judges outcomes.
 #[derive(Debug)]

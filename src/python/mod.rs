@@ -13,12 +13,16 @@ mod bridge;
 mod call;
 mod clock;
 mod convert;
+mod detector;
+mod errands;
 mod errors;
 mod events;
 mod heartbeat;
 mod judge;
+mod once;
 mod policies;
 mod pool;
+mod switches;
 mod views;
 
 use pyo3::prelude::*;
@@ -57,9 +61,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policies::RateMetrics>()?;
     module.add_class::<policies::Pipeline>()?;
     module.add_class::<pool::FailoverManager>()?;
+    module.add_class::<detector::FailureDetector>()?;
     module.add_class::<views::NodeView>()?;
     module.add_class::<views::ManagerMetrics>()?;
-    module.add_class::<call::Guard>()?;
+    module.add_class::<errands::Order>()?;
+    call::Class::publish::<call::Guard>(module)?;
     module.add_class::<call::Drive>()?;
     module.add_class::<call::Stream>()?;
     module.add_class::<call::AsyncStream>()?;
@@ -71,7 +77,13 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     module.add_function(wrap_pyfunction!(call::deadline_scope, module)?)?;
     module.add_function(wrap_pyfunction!(call::quicken_state, module)?)?;
+    module.add_function(wrap_pyfunction!(switches::set_active, module)?)?;
+    module.add_function(wrap_pyfunction!(switches::set_testing, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;
+    module.add_function(wrap_pyfunction!(heartbeat::ask, module)?)?;
+    module.add_function(wrap_pyfunction!(heartbeat::aask, module)?)?;
+    module.add_function(wrap_pyfunction!(errands::take_errands, module)?)?;
+    module.add_function(wrap_pyfunction!(errands::close_errands, module)?)?;
     module.add_function(wrap_pyfunction!(events::set_interest, module)?)?;
     module.add_function(wrap_pyfunction!(events::last_event, module)?)?;
     module.add_function(wrap_pyfunction!(events::take_events, module)?)?;
@@ -88,6 +100,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(clock::after_fork_in_parent, module)?)?;
     module.add_function(wrap_pyfunction!(clock::after_fork_in_child, module)?)?;
     module.add_function(wrap_pyfunction!(clock::shutdown, module)?)?;
+    call::make_classes(module.py());
     events::want_state_changes();
     Ok(())
 }

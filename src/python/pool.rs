@@ -14,9 +14,10 @@ use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
 use crate::pool::{Evidence, NodeConfig, Pool};
-use crate::python::call::{Callee, Colour, Guard, NodeTargets, Targets, Wiring, moment};
+use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Targets, Wiring, moment};
 use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
+use crate::python::once::intern;
 use crate::runtime::clock;
 
 /// A pool of nodes and the policies of the calls to them; the instance is the state.
@@ -27,23 +28,21 @@ pub struct FailoverManager {
     roster: Arc<Roster>,
     targets: Arc<Targets>,
     pulse: Arc<Pulse>,
-    probe: Option<Py<PyAny>>,
 }
 
 /// A node as Python describes it.
-struct Described<'py> {
+struct Described {
     config: NodeConfig,
     targets: NodeTargets,
     asked: Option<Asked>,
-    probe: Option<Bound<'py, PyAny>>,
 }
 
 fn config_error(py: Python<'_>, error: &ConfigError) -> PyErr {
     errors::config(py, error)
 }
 
-/// Reads `(node, name, weight, tier, callables, probe)`.
-fn describe<'py>(row: &Bound<'py, PyAny>) -> PyResult<Described<'py>> {
+/// Reads `(node, name, weight, tier, callables, probe, domains, (is heard, own heartbeat))`.
+fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
     let row = row.cast::<PyTuple>()?;
     let name: String = row.get_item(1)?.extract()?;
     let mut config = NodeConfig::new(name);
@@ -56,20 +55,20 @@ fn describe<'py>(row: &Bound<'py, PyAny>) -> PyResult<Described<'py>> {
     let targets =
         NodeTargets { node: row.get_item(0)?.unbind(), callables: [next(), next(), next(), next()] };
     let how = row.get_item(5)?;
-    let (asked, probe) =
-        if how.is_none() { (None, None) } else { (Some(heartbeat::asked(&how)?), Some(how.get_item(5)?)) };
-    config.heartbeat = asked.is_some();
+    let asked = if how.is_none() { None } else { Some(heartbeat::asked(how.cast::<PyTuple>()?)?) };
+    let (heard, own): (bool, Option<Bound<'_, PyTuple>>) = row.get_item(7)?.extract()?;
+    config.heartbeat = heard;
+    config.own_heartbeat = own.map(|fields| heartbeat::config(&fields)).transpose()?;
     config.validate().map_err(|error| config_error(row.py(), &error))?;
-    Ok(Described { config, targets, asked, probe })
+    Ok(Described { config, targets, asked })
 }
 
 impl FailoverManager {
-    fn adopt(&self, py: Python<'_>, id: NodeId, targets: NodeTargets, asked: Option<Asked>) -> PyResult<()> {
+    fn adopt(&self, id: NodeId, targets: NodeTargets, asked: Option<Asked>) {
         if let Some(asked) = asked {
-            self.pulse.probes.set(id, Arc::new(asked.into_probe(py)?));
+            self.pulse.set(id, asked);
         }
         self.targets.write().insert(id, Arc::new(targets));
-        Ok(())
     }
 
     fn id_of(&self, py: Python<'_>, name: &str) -> PyResult<NodeId> {
@@ -108,8 +107,12 @@ impl FailoverManager {
         let cap = positive_span("cooldown_cap", cooldown_cap)?;
         pool.set_cooldown_cap(cap);
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
+        // The nodes' breakers are named after a template that has a name, else after the manager.
+        let named =
+            breaker.as_ref().map_or(Ok(true), |b| b.getattr(intern!(py, "_is_named"))?.is_truthy())?;
         let template = breaker.map(|breaker| breaker.get().template(&clocks, cap)).transpose();
         let template = template.map_err(|e| config_error(py, &e))?;
+        let template = template.map(|own| if named { own } else { own.fork(source.clone()) });
         let roster = Arc::new(Roster::new(Arc::new(pool), source.clone(), template));
         let pulse = Arc::new(Pulse::new(Arc::clone(&roster)));
         let parts = Parts {
@@ -129,17 +132,15 @@ impl FailoverManager {
             answers,
             pulse: Some(Arc::clone(&pulse)),
         };
-        let probe = described.iter().find_map(|node| node.probe.clone()).map(Bound::unbind);
         let manager = Self {
             wiring: Arc::new(parts.wire()?),
             roster,
             targets: Arc::new(Targets::new(HashMap::new())),
             pulse,
-            probe,
         };
         for node in described {
             let id = manager.id_of(py, &node.config.name)?;
-            manager.adopt(py, id, node.targets, node.asked)?;
+            manager.adopt(id, node.targets, node.asked);
         }
         Ok(manager)
     }
@@ -174,7 +175,7 @@ impl FailoverManager {
         slf: &Bound<'_, Self>,
         function: Option<Bound<'_, PyAny>>,
         colour: &Bound<'_, PyAny>,
-    ) -> PyResult<Guard> {
+    ) -> PyResult<GuardRef> {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let manager = slf.get();
@@ -183,7 +184,7 @@ impl FailoverManager {
             Some(function) => Callee::WithNode(function.unbind(), targets),
             None => Callee::Target(targets, colour),
         };
-        Ok(Guard::new(Arc::clone(&manager.wiring), slf.clone().into_any().unbind(), callee, colour))
+        Guard::make(Arc::clone(&manager.wiring), slf.clone().into_any(), callee, colour)
     }
 
     fn _views(&self) -> Vec<NodeView> {
@@ -195,7 +196,7 @@ impl FailoverManager {
     fn _add(&self, py: Python<'_>, row: &Bound<'_, PyAny>) -> PyResult<()> {
         let node = describe(row)?;
         let id = moment(|at| self.roster.add(node.config, at.now, at.out));
-        self.adopt(py, id.map_err(|error| config_error(py, &error))?, node.targets, node.asked)?;
+        self.adopt(id.map_err(|error| config_error(py, &error))?, node.targets, node.asked);
         self.pulse.wake();
         Ok(())
     }
@@ -203,10 +204,6 @@ impl FailoverManager {
     fn _explain(&self) -> Vec<(String, String)> {
         let told = self.roster.explain(clock::now());
         told.into_iter().map(|(name, why)| (name.to_string(), why)).collect()
-    }
-
-    fn _heartbeat_probe(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.probe.as_ref().map(|probe| probe.clone_ref(py))
     }
 
     /// The breaker of a node, or `None` if nodes have none.
@@ -229,7 +226,7 @@ impl FailoverManager {
     fn remove_node(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let id = moment(|at| self.roster.remove(name, at.now, at.out));
         let id = id.map_err(|error| config_error(py, &error))?;
-        self.pulse.probes.remove(id);
+        self.pulse.remove(id);
         // Calls under way hold their own targets; the map's are let go outside its lock (R3).
         let gone = self.targets.write().remove(&id);
         drop(gone);
@@ -271,6 +268,9 @@ impl FailoverManager {
     fn beat(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let id = self.id_of(py, name)?;
         moment(|at| self.roster.pool().beat(id, at.now, at.out));
+        // From now on its silence counts: somebody must listen.
+        self.pulse.ensure()?;
+        self.pulse.wake();
         Ok(())
     }
 
@@ -295,7 +295,7 @@ impl FailoverManager {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.wiring.traverse(&visit)?;
-        visit.call(&self.probe)?;
+        self.pulse.traverse(&visit)?;
         let Some(targets) = self.targets.try_read() else { return Ok(()) };
         for target in targets.values() {
             visit.call(&target.node)?;

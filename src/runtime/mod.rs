@@ -9,6 +9,7 @@
 //!   engine    tokio, started at the first need, never at import
 //!   ticker    the heartbeat of one pool:  clock ─▶ pool.due ─▶ probe ─▶ pool.beat | pool.miss ─▶ dispatch
 //!   probe     HTTP and TCP questions to a node
+//!   errands   work that Python does for our tasks
 //!   dispatch  events on their way to listeners: ordered, bounded, outside every lock of the core
 //!   process   what a fork does to all of the above (R2)
 //! ```
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod dice;
 pub mod dispatch;
 pub mod engine;
+pub mod errands;
 pub mod probe;
 pub mod process;
 pub mod ticker;

@@ -34,6 +34,7 @@ pub fn before_fork() {
     super::clock::prepare_fork();
     super::dispatch::prepare_fork();
     super::engine::prepare_fork();
+    super::errands::prepare_fork();
     let guard = GATE.get().lock();
     HELD.with(|held| held.borrow_mut().replace(guard));
 }

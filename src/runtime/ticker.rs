@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::clock::{self, Busy};
 use super::dice::ThreadDice;
-use super::probe::{Probe, ProbeFuture};
+use super::probe::{Answer, Heard, Probe};
 use super::process::{generation, quiet};
 use super::{dispatch, engine};
 use crate::base::{NodeId, Time};
@@ -127,12 +127,6 @@ struct Asked {
     nodes: HashMap<Id, (NodeId, Busy)>,
 }
 
-struct Answer {
-    result: Result<(), Arc<str>>,
-    /// Of the timeout that ended it; dropped once the answer is judged.
-    woken: Busy,
-}
-
 async fn tick(
     pool: Weak<Pool>,
     probes: Arc<dyn Probe>,
@@ -160,29 +154,21 @@ async fn tick(
 
 /// Asks everybody who is due, and tells when somebody is due next.
 fn ask_the_due(pool: &Pool, probes: &Arc<dyn Probe>, asked: &mut Asked, busy: &Busy) -> Time {
-    let (due, next, now) = {
+    let mut out = dispatch::outbox();
+    let (due, next) = {
         let _quiet = quiet();
         let now = clock::now();
-        (pool.due(now, &mut ThreadDice), pool.next_due(), now)
+        pool.listen(now, &mut out);
+        (pool.due(now, &mut ThreadDice), pool.next_due())
     };
-    let deadline = pool.heartbeat().map_or(Time::NEVER, |heartbeat| now.after(heartbeat.timeout));
+    dispatch::post(&mut out);
     for node in due {
-        let probes = probes.clone();
-        let task = asked.probes.spawn(async move { ask(probes.probe(node), deadline).await });
+        let (probes, patience) = (probes.clone(), pool.patience(node));
+        // Asked inside the task, so that a probe that panics at once does no more harm than one that does later.
+        let task = asked.probes.spawn(async move { probes.ask(node, patience).await });
         asked.nodes.insert(task.id(), (node, busy.clone()));
     }
     next.unwrap_or(Time::NEVER)
-}
-
-/// The answer, or "timeout". A ready answer counts even if it is looked at too late (P6).
-async fn ask(probe: ProbeFuture, deadline: Time) -> Answer {
-    tokio::select! {
-        biased;
-        result = probe => Answer { result, woken: Busy::idle() },
-        woken = clock::sleep_until(deadline, Busy::idle()) => {
-            Answer { result: Err("timeout".into()), woken }
-        }
-    }
 }
 
 /// Tells the pool what came of a question, and the world what follows.
@@ -191,9 +177,9 @@ fn judge(
     asked: &mut HashMap<Id, (NodeId, Busy)>,
     done: Result<(Id, Answer), JoinError>,
 ) -> Busy {
-    let (task, Answer { result, woken: _woken }) = match done {
+    let (task, Answer { heard, woken: _woken }) = match done {
         Ok(done) => done,
-        Err(error) => (error.id(), Answer { result: Err("the probe panicked".into()), woken: Busy::idle() }),
+        Err(error) => (error.id(), Answer::of(Err("the probe panicked".into()))),
     };
     let Some((node, busy)) = asked.remove(&task) else { return Busy::idle() };
     let Some(pool) = pool.upgrade() else { return busy };
@@ -201,9 +187,10 @@ fn judge(
     {
         let _quiet = quiet();
         let now = clock::now();
-        match result {
-            Ok(()) => pool.beat(node, now, &mut out),
-            Err(reason) => pool.miss(node, &reason, now, &mut out),
+        match heard {
+            Heard::Beat => pool.beat(node, now, &mut out),
+            Heard::Miss(reason) => pool.miss(node, &reason, now, &mut out),
+            Heard::Nothing => pool.unheard(node, now),
         }
     }
     dispatch::post(&mut out);

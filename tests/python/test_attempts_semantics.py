@@ -715,3 +715,38 @@ def test_a_call_in_back_off_does_not_hold_other_threads_up(clock: ManualClock) -
         clock.advance(1.0)
         time.sleep(0.001)
     assert waiting.outcome() == "fine"
+
+
+def test_a_back_off_may_be_a_duration() -> None:
+    """Seconds or a timedelta stand for a constant back-off."""
+    for given in (0.25, timedelta(milliseconds=250)):
+        assert [hf.Retry(backoff=given).draw(n) for n in (1, 2, 9)] == [0.25] * 3
+    for refused in (-1, float("nan"), timedelta(-1), "1"):
+        with pytest.raises(hf.ConfigurationError, match="backoff"):
+            hf.Retry(backoff=refused)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [int, "ValueError", 7, (ValueError, int), [ValueError]])
+def test_retry_on_is_checked_where_it_is_written(wrong: Any) -> None:
+    """What is neither exception types nor a callable is refused by `Retry` itself, by name."""
+    with pytest.raises(hf.ConfigurationError, match="retry_on"):
+        hf.Retry(retry_on=wrong)
+    for fine in (ValueError, (ValueError, OSError), lambda exc: True):
+        hf.Retry(retry_on=fine)
+
+
+@pytest.mark.parametrize("which", ["total", "attempt"])
+def test_a5_a_value_after_its_deadline_counts_as_slow(which: str, clock: ManualClock) -> None:
+    """Also of a breaker that knows no slow calls; the value is returned, and the event says which clock."""
+    breaker = hf.CircuitBreaker("late")
+    guarded = hf.Pipeline(breaker=breaker, timeout=hf.Timeout(**{which: 1.0}))
+
+    def slow() -> str:
+        clock.advance(2)
+        return "late"
+
+    with record_events(kinds=["call_timed_out"]) as events:
+        assert guarded.call(slow) == "late"
+        assert guarded.call(lambda: "quick") == "quick"
+    assert [(event.which, event.limit) for event in events] == [(which, 1.0)]
+    assert (breaker.metrics.successes, breaker.metrics.slow) == (2, 1)

@@ -711,3 +711,52 @@ def test_under_another_loop_the_error_says_so() -> None:
     sleeper = hf.Retry(2, backoff=hf.constant(1.0))(fail)()
     with pytest.raises(RuntimeError, match="asyncio"):
         sleeper.send(None)
+
+
+@pytest.mark.parametrize("suspends", [False, True])
+def test_under_trio_every_guarded_call_is_refused(suspends: bool) -> None:
+    """Trio is refused by name at the first step, also by calls that need no clock, and nothing is asked."""
+    import trio
+
+    breaker = hf.CircuitBreaker("trio")
+    asked = []
+
+    @breaker
+    async def call() -> None:
+        asked.append(1)
+        if suspends:
+            await trio.lowlevel.checkpoint()
+
+    @breaker
+    async def stream() -> AsyncIterator[int]:
+        asked.append(2)
+        yield 1
+
+    async def consume() -> None:
+        async for _ in stream():
+            pass
+
+    async def loop() -> None:
+        async for attempt in hf.Retry(2):
+            with attempt:
+                asked.append(3)
+
+    for guarded in (call, consume, loop):
+        with pytest.raises(RuntimeError, match="run by trio"):
+            trio.run(guarded)
+    assert asked == []
+    assert breaker.metrics.calls == 0
+    asyncio.run(consume())
+    assert asked == [2]
+
+
+def test_without_a_loop_a_call_may_be_driven_by_hand() -> None:
+    """A coroutine that needs no clock runs wherever somebody sends into it, as a plain one does."""
+
+    @hf.CircuitBreaker("by hand")
+    async def double(x: int) -> int:
+        return 2 * x
+
+    with pytest.raises(StopIteration) as stopped:
+        double(21).send(None)
+    assert stopped.value.value == 42

@@ -551,3 +551,20 @@ def test_under_a_manual_clock_wait_ready_waits_manual_time(clock: ManualClock) -
         clock.advance(0.5)
         waiting.join(0.001)
     assert waiting.outcome() is True
+
+
+def test_node_breakers_are_named_after_the_manager_or_their_template() -> None:
+    """`<manager>/<node>`, unless the template was given a name of its own."""
+
+    def fail() -> None:
+        raise ConnectionError
+
+    def opened(breaker: Any) -> list[str]:
+        manager = hf.FailoverManager([hf.Node("a", fail)], name="chat", breaker=breaker)
+        with record_events(kinds=["circuit_opened"]) as events, pytest.raises(ConnectionError):
+            manager.call()
+        return [event.source for event in events]
+
+    assert opened(1) == ["chat/a"]
+    assert opened(hf.CircuitBreaker(failure_threshold=1)) == ["chat/a"]
+    assert opened(hf.CircuitBreaker("own", failure_threshold=1)) == ["own/a"]

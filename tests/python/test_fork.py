@@ -247,3 +247,36 @@ if __name__ == "__main__":
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+
+
+def test_r2_a_fork_while_another_thread_makes_what_is_made_once() -> None:
+    """What is made at first use has no lock: a child forked meanwhile makes it itself, and never waits."""
+    run("""
+errors = sys.modules["holdfast._exceptions"]
+under_way, go_on, parent = threading.Event(), threading.Event(), os.getpid()
+
+class Slow:
+    def __getattr__(self, name):
+        if name == "CircuitOpen" and os.getpid() == parent:
+            under_way.set()
+            assert go_on.wait(30)
+        return getattr(errors, name)
+
+def rejected():
+    breaker = hf.CircuitBreaker("shut")
+    breaker.force_open()
+    try:
+        breaker(int)()
+    except hf.CircuitOpen:
+        return
+    raise AssertionError
+
+sys.modules["holdfast._exceptions"] = Slow()
+thread = threading.Thread(target=rejected)
+thread.start()
+assert under_way.wait(10)  # the thread is making it right now
+in_child(rejected)
+go_on.set()
+thread.join()
+rejected()
+""")

@@ -20,6 +20,7 @@ LONGEST_FILE = 400
 EDGES: dict[str, set[str]] = {
     "__main__": set(),
     "_localserver": set(),
+    "_pytest": {"pytest"},
     "cli": {"langchain_core", "langchain_openai", "openai"},
     "clients": {"anthropic", "httpx", "openai"},
     "dashboard": set(),

@@ -92,13 +92,30 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "recovery_threshold": 2,
             "timeout": 5.0,
             "jitter": 0.1,
-            "probe": REQUIRED,
+            "detector": None,
+            "probe": None,
+        },
+    ),
+    hf.ThresholdDetector: (
+        ("failure_threshold", "recovery_threshold"),
+        {"failure_threshold": 3, "recovery_threshold": 2},
+    ),
+    hf.DeadlineDetector: (("timeout",), {"timeout": None, "suspect_after": None}),
+    hf.PhiAccrualDetector: (
+        ("threshold",),
+        {
+            "threshold": 8.0,
+            "min_std": 0.1,
+            "acceptable_pause": None,
+            "first_interval": None,
+            "max_samples": 200,
         },
     ),
     hf.HttpProbe: (
         ("path_or_url",),
         {"path_or_url": REQUIRED, "method": "GET", "headers": None, "expect": range(200, 400)},
     ),
+    hf.TcpProbe: (("address",), {"address": None}),
     hf.FailoverManager: (
         ("nodes",),
         {
@@ -197,6 +214,7 @@ def states() -> list[object]:
         hf.RateLimit(60),
         hf.Pipeline(retry=3),
         hf.FailoverManager([hf.Node("a", is_long)], heartbeat=None),
+        hf.PhiAccrualDetector(),
     ]
 
 

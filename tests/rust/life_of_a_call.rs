@@ -306,6 +306,45 @@ fn a5_a_value_after_the_deadline_is_told_and_returned_or_refused() {
     }
 }
 
+/// A value that comes after its deadline is good, and counts as slow even where the breaker knows no slow calls.
+#[test]
+fn a5_a_value_after_its_deadline_is_slow() {
+    let (total, attempt) = (Some(WORK / 2), Some(WORK / 2));
+    let clocks = [
+        ("total", TimeoutConfig { total, ..TimeoutConfig::default() }),
+        ("attempt", TimeoutConfig { attempt, ..TimeoutConfig::default() }),
+    ];
+    for (which, timeout) in clocks {
+        let breaker = Arc::new(breaker("b", 2));
+        let target = Target::Breaker(Arc::clone(&breaker));
+        let plan = Arc::new(Plan { timeout, target, ..Plan::bare(Source::new("p")) });
+        let mut stage = Stage::new(None);
+        stage.call(&plan, &[OK]);
+        let told = format!(" 0.1    p: call_timed_out which={which} limit=0.050s");
+        stage.expect(&[" 0.0  attempt 1", &told, " 0.1  return"]);
+        let metrics = breaker.metrics(stage.now);
+        assert_eq!((metrics.successes, metrics.slow), (1, 1), "{which}");
+    }
+}
+
+/// While users test their own code, attempts are capped and come at once, whatever the policies say.
+#[test]
+fn a_plan_for_tests_does_not_wait() {
+    let plan = Plan { retry: Some(retry(9)), ..Plan::bare(Source::new("p")) };
+    let mut stage = Stage::new(None);
+    stage.call(&Arc::new(plan.for_tests(2)), &[asks_for(600 * S)]);
+    stage.expect(&[
+        " 0.0  attempt 1",
+        " 0.1    p: retry_scheduled attempt=2 delay=0.000s error=rate_limit node=none",
+        " 0.1  sleep 0ns",
+        " 0.1  attempt 2",
+        " 0.2    p: attempts_exhausted attempts=2 error=rate_limit",
+        " 0.2  raise",
+    ]);
+    stage.call(&Arc::new(plan.for_tests(1)), &[DOWN]);
+    stage.expect(&[" 0.2  attempt 1", " 0.3  raise"]);
+}
+
 #[test]
 fn a14_the_latest_outcome_decides_whether_and_how_long() {
     let plan = Arc::new(Plan { retry: Some(retry(9)), ..Plan::bare(Source::new("p")) });

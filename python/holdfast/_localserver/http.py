@@ -21,11 +21,12 @@ class Faults:
     """What is to go wrong; by default nothing.
 
     Attributes:
-        status: Answer every completion with this HTTP status instead of 200.
+        status: Answer every completion and embedding with this HTTP status instead of 200.
         retry_after: The `Retry-After` header sent with `status`, as it is.
         delay: Seconds to wait before each answer.
         cut_after: Cut the connection after this many content chunks of a stream.
-        times: How many completions are affected; None for all of them.
+        times: How many completions and embeddings are affected; None for all of them.
+        every: Which of them: 2 affects every second one, beginning with the first.
         health: The HTTP status of `/health`.
     """
 
@@ -34,6 +35,7 @@ class Faults:
     delay: float = 0.0
     cut_after: int | None = None
     times: int | None = None
+    every: int = 1
     health: int = 200
 
 
@@ -47,6 +49,7 @@ class LocalServer:
         self.name = name
         self._lock = threading.Lock()
         self._faults = faults or Faults()
+        self._turn = 0
         self._requests: list[dict[str, Any]] = []
         self._http = _Http(("127.0.0.1", port), _Handler)
         self._http.local = self
@@ -69,7 +72,7 @@ class LocalServer:
 
     @property
     def requests(self) -> list[dict[str, Any]]:
-        """The bodies of the completion requests that arrived, oldest first: the truth on the wire."""
+        """The bodies of the requests for completions and embeddings, oldest first: the truth on the wire."""
         with self._lock:
             return list(self._requests)
 
@@ -88,13 +91,16 @@ class LocalServer:
     def faults(self, faults: Faults) -> None:
         with self._lock:
             self._faults = faults
+            self._turn = 0
 
     def take(self, request: dict[str, Any]) -> Faults:
-        """Notes a completion request and says what shall go wrong with it."""
+        """Notes a request for a completion or embeddings and says what shall go wrong with it."""
         with self._lock:
             self._requests.append(request)
             faults = self._faults
-            if faults.times == 0:
+            turn = self._turn
+            self._turn += 1
+            if faults.times == 0 or turn % faults.every:
                 return Faults(health=faults.health)
             if faults.times is not None:
                 self._faults = replace(faults, times=faults.times - 1)
@@ -177,22 +183,34 @@ class _Handler(BaseHTTPRequestHandler):
             case "/v1/chat/completions":
                 self._complete(request)
             case "/v1/embeddings":
-                self._send(200, answers.embeddings(request))
+                self._embed(request)
             case path:
                 self._send(404, answers.error(404, f"no such page: {path}"))
 
     def _complete(self, request: dict[str, Any]) -> None:
         local = self.server.local
         faults = local.take(request)
-        if faults.delay:
-            time.sleep(faults.delay)
-        if faults.status is not None:
-            extra = {} if faults.retry_after is None else {"Retry-After": faults.retry_after}
-            self._send(faults.status, answers.error(faults.status, f"{local.name} was told to fail"), extra)
-        elif request.get("stream"):
+        if self._fails(faults):
+            return
+        if request.get("stream"):
             self._stream(local.name, request, faults.cut_after)
         else:
             self._send(200, answers.completion(local.name, request))
+
+    def _embed(self, request: dict[str, Any]) -> None:
+        if not self._fails(self.server.local.take(request)):
+            self._send(200, answers.embeddings(request))
+
+    def _fails(self, faults: Faults) -> bool:
+        """Waits as it was told to, and says no if it was told to."""
+        if faults.delay:
+            time.sleep(faults.delay)
+        if faults.status is None:
+            return False
+        extra = {} if faults.retry_after is None else {"Retry-After": faults.retry_after}
+        error = answers.error(faults.status, f"{self.server.local.name} was told to fail")
+        self._send(faults.status, error, extra)
+        return True
 
     def _send(self, status: int, payload: dict[str, Any], extra: dict[str, str] | None = None) -> None:
         body = json.dumps(payload).encode()

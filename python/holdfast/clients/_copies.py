@@ -94,13 +94,13 @@ def _stainless(client: Any) -> Any:
     if client.max_retries == 0 and ours is http and client.__dict__.get(_KEY_HEADER):
         return client
     more = {} if ours is http else {"http_client": ours}
-    return _with_one_key(client.with_options(max_retries=0, **more))
+    return with_one_key(client.with_options(max_retries=0, **more))
 
 
 _KEY_HEADER = "_idempotency_header"
 
 
-def _with_one_key(copied: Any) -> Any:
+def with_one_key(copied: Any) -> Any:
     """All attempts of a guarded call carry one `Idempotency-Key` (A9).
 
     These clients make such a key for each request and keep it over their own retries, but are not told which header

@@ -45,6 +45,11 @@ impl Permit {
         Word::era_of(self.stamp)
     }
 
+    /// It counts as slow however it is judged: its answer came after its deadline.
+    pub const fn mark_late(&mut self) {
+        self.pace = Pace::Slow;
+    }
+
     /// Is it a half-open breaker's probe?
     #[must_use]
     pub const fn is_probe(&self) -> bool {
@@ -55,8 +60,8 @@ impl Permit {
     #[inline]
     pub(super) fn is_slow(&self, now: Time, limit: Option<Duration>) -> bool {
         match (limit, self.pace) {
-            (None, _) | (_, Pace::Quick) => false,
             (_, Pace::Slow) => true,
+            (None, _) | (_, Pace::Quick) => false,
             (Some(limit), Pace::Unknown) => now.since(self.admitted_at) >= limit,
         }
     }

@@ -128,9 +128,9 @@ pub enum Effect {
     },
     /// It admits its first probe.
     HalfOpened,
-    /// It closed.
+    /// It closed, or an operator made it admit every call.
     Closed {
-        /// "recovered", "reset" or "forced".
+        /// "recovered", "reset", "forced", "disabled" or "shadow".
         reason: &'static str,
     },
     /// In shadow mode: it would have opened.
@@ -199,10 +199,8 @@ fn obey(word: Word, order: Order, now: Time) -> (Word, Effect) {
             },
         ),
         Order::ForceClosed => (State::ForcedClosed, Effect::Closed { reason: "forced" }),
-        Order::Disable | Order::Shadow => {
-            let mode = if order == Order::Disable { State::Disabled } else { State::Shadow };
-            (mode, if was.refuses() { Effect::Closed { reason: "forced" } } else { Effect::None })
-        }
+        Order::Disable => (State::Disabled, Effect::Closed { reason: "disabled" }),
+        Order::Shadow => (State::Shadow, Effect::Closed { reason: "shadow" }),
         Order::Reset => {
             // A reset of a closed breaker forgets its counts as well: that is what a new era does.
             let effect = if was == State::Closed { Effect::None } else { Effect::Closed { reason: "reset" } };

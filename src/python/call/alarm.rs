@@ -9,13 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::exceptions::asyncio::CancelledError;
-use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
+use super::raw::Visitor;
 use crate::policy::timeout::Expiry;
+use crate::python::once::{Once, intern};
 use crate::python::{apart, errors};
 use crate::runtime::clock::{self, Busy, TimerHandle};
 
@@ -47,7 +46,7 @@ struct Bell {
 /// What the timer calls.
 #[pyclass(frozen, module = "holdfast._native")]
 #[derive(Debug)]
-struct Ringer {
+pub(super) struct Ringer {
     task: Py<PyAny>,
     bell: Arc<Bell>,
 }
@@ -96,7 +95,7 @@ impl Alarm {
         }
         let requests = self.uncancel(py);
         let judged = match outcome {
-            Err(error) if error.is_instance_of::<CancelledError>(py) && requests <= self.cancelling => {
+            Err(error) if requests <= self.cancelling && is_cancellation(py, &error) => {
                 let timeout = errors::timeout(py, &self.expiry);
                 timeout.set_cause(py, Some(error));
                 (Err(timeout), true)
@@ -125,7 +124,7 @@ impl Alarm {
     }
 
     /// For Python's garbage collector.
-    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         if let Timer::Loop(handle) = &self.timer {
             visit.call(handle)?;
         }
@@ -178,7 +177,7 @@ pub(super) fn call_soon(running: &Py<PyAny>, args: impl for<'py> pyo3::call::PyC
 
 /// The running asyncio loop, or an error that says what was missing.
 pub(super) fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static GET: Once<Py<PyAny>> = Once::new();
     GET.import(py, "asyncio", "get_running_loop")?.call0().map_err(|cause| {
         let error = PyRuntimeError::new_err(
             "holdfast: timeouts and back-off of async calls need a running asyncio event loop \
@@ -189,8 +188,14 @@ pub(super) fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     })
 }
 
+fn is_cancellation(py: Python<'_>, error: &PyErr) -> bool {
+    static CLASS: Once<Py<PyType>> = Once::new();
+    // Without the class there is nothing of it.
+    CLASS.import(py, "asyncio", "CancelledError").is_ok_and(|class| error.matches(py, class).unwrap_or(false))
+}
+
 fn current_task(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static GET: Once<Py<PyAny>> = Once::new();
     let task = GET.import(py, "asyncio", "current_task")?.call0()?;
     if task.is_none() {
         return Err(PyRuntimeError::new_err("holdfast: a timeout of an async call needs an asyncio task"));

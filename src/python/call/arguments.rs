@@ -4,9 +4,10 @@
 //! second one would see an empty or a cut input and answer something else. Such a call is refused its
 //! further attempts. Whoever wants them passes a list, or a function that makes the iterator.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyTuple};
+
+use crate::python::once::intern;
 
 /// Is an argument an iterator, or an async one?
 pub fn are_consumed(py: Python<'_>, args: &Py<PyTuple>, kwargs: Option<&Py<PyDict>>) -> bool {

@@ -5,18 +5,19 @@
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::alarm::Alarm;
 use super::async_stream::{AsyncStream, Request, Run, Shared};
 use super::coroutine::awaited;
 use super::flow::Flow;
+use super::foreign;
 use super::resume::{Input, Resumed, resume, unmistakable};
 use super::under_way::Call;
 use super::wait::{Look, Nap};
 use crate::pipeline::{Attempt, Step};
 use crate::policy::timeout::Phase;
+use crate::python::once::intern;
 use crate::runtime::clock::{self, Busy};
 
 /// The awaitable of one step.
@@ -137,7 +138,7 @@ impl StreamStep {
                 over(Shared::New(call), Err(PyTypeError::new_err(text)))
             }
             (Shared::Ending(flow, end), _) => Todo::Return(ending(flow, end)),
-            (Shared::New(mut call), _) => match call.start(py) {
+            (Shared::New(mut call), _) => match foreign::refuse(py).and_then(|()| call.start(py)) {
                 Ok(step) => Todo::Follow(call, step, Busy::idle()),
                 Err(error) => over(Shared::Done, Err(error)),
             },

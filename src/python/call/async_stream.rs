@@ -4,17 +4,19 @@
 //! is tried again (A7), and closing early is neutral. Our clocks run only while somebody waits for an item.
 
 use parking_lot::Mutex;
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::async_step::{StepState, StreamStep};
 use super::flow::Flow;
-use super::guard::Guard;
+use super::guard::{GuardRef, packed};
+use super::raw::Visitor;
 use super::resume::Input;
 use super::under_way::Call;
 use crate::base::Time;
+use crate::python::once::intern;
 
 /// A guarded async generator.
 #[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedAsyncGenerator")]
@@ -56,19 +58,32 @@ pub(super) enum Request {
     Close,
 }
 
+/// How Python calls a guard of this colour.
+#[expect(unsafe_code, reason = "it is called from C")]
+pub unsafe extern "C" fn vectorcall(
+    guard: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: these are the arguments of a vectorcall of a guard.
+    unsafe { packed(guard, args, nargsf, names, call) }
+}
+
 /// Makes the guarded async generator; nothing runs before its first step.
-pub fn call<'py>(
-    guard: &Bound<'py, Guard>,
-    args: Bound<'py, PyTuple>,
-    kwargs: Option<Bound<'py, PyDict>>,
+fn call(
+    guard: &GuardRef,
+    args: Bound<'_, PyTuple>,
+    kwargs: Option<Bound<'_, PyDict>>,
 ) -> PyResult<Py<PyAny>> {
-    let call = Call::new(guard.clone().unbind(), args.unbind(), kwargs.map(Bound::unbind));
+    let py = args.py();
+    let call = Call::new(guard.clone_ref(py), args.unbind(), kwargs.map(Bound::unbind));
     let stream = AsyncStream { shared: Mutex::new(Shared::New(call)) };
-    Ok(Py::new(guard.py(), stream)?.into_any())
+    Ok(Py::new(py, stream)?.into_any())
 }
 
 impl Run {
-    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    pub(super) fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         self.call.traverse(visit)?;
         self.flow.traverse(visit)?;
         visit.call(&self.source)

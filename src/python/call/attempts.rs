@@ -11,6 +11,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::foreign;
 use super::resume::Input;
 use super::under_way::Call;
 use super::wait::{self, Look, Nap};
@@ -130,9 +131,9 @@ impl Attempts {
         let py = pipeline.py();
         // The block is the user's own: there is no function to call.
         let callee = Callee::Function(py.None());
-        let owner = pipeline.clone().into_any().unbind();
-        let guard = Guard::new(pipeline.get().wiring(), owner, callee, Colour::Function);
-        let call = Call::new(Py::new(py, guard)?, PyTuple::empty(py).unbind(), None);
+        let owner = pipeline.clone().into_any();
+        let guard = Guard::make(pipeline.get().wiring(), owner, callee, Colour::Function)?;
+        let call = Call::new(guard, PyTuple::empty(py).unbind(), None);
         Ok(Self { state: Arc::new(Mutex::new(State::New(call))) })
     }
 
@@ -172,6 +173,7 @@ impl Attempts {
 
 impl NextAttempt {
     fn step<'py>(&self, py: Python<'py>, mut input: Input<'py>) -> PyResult<Py<PyAny>> {
+        foreign::refuse(py)?;
         loop {
             let nap = self.nap.lock().take();
             if let Some(nap) = nap {

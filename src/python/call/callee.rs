@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use super::raw::Visitor;
 use crate::base::{ConfigError, NodeId, Rejection, RejectionKind, Source};
 use crate::pipeline::Attempt;
 use crate::python::errors;
@@ -116,13 +116,16 @@ impl Callee {
     }
 
     /// For Python's garbage collector. The targets are visited by the manager that owns them.
-    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         self.function().map_or(Ok(()), |function| visit.call(function))
     }
 }
 
+/// The picked node's targets; where nobody picks, because guards only pass calls on, the eldest node's.
 fn find(targets: &Targets, attempt: &Attempt) -> Option<Arc<NodeTargets>> {
-    attempt.node.and_then(|id| targets.read().get(&id).cloned())
+    let targets = targets.read();
+    let id = attempt.node.or_else(|| targets.keys().min().copied())?;
+    targets.get(&id).cloned()
 }
 
 /// The node left between the pick and the call: nobody was asked, so the call goes to another.

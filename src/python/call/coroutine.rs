@@ -5,19 +5,21 @@
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyValueError};
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::alarm::Alarm;
-use super::guard::Guard;
+use super::foreign;
+use super::guard::{GuardRef, packed};
 use super::resume::{Input, Resumed, resume, unmistakable};
 use super::under_way::Call;
 use super::wait::{Look, Nap};
 use crate::base::ConfigError;
 use crate::pipeline::Step;
 use crate::policy::timeout::Phase;
+use crate::python::once::intern;
 use crate::python::{apart, convert, errors};
 use crate::runtime::clock::{self, Busy};
 
@@ -26,7 +28,7 @@ use crate::runtime::clock::{self, Busy};
 #[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedCoroutine")]
 #[derive(Debug)]
 pub struct Drive {
-    guard: Py<Guard>,
+    guard: GuardRef,
     /// Empty while a step runs: a second one meanwhile is refused, as a coroutine refuses it.
     state: Mutex<Option<State>>,
 }
@@ -56,15 +58,28 @@ enum Todo<'py> {
     Return(Turn),
 }
 
+/// How Python calls a guard of this colour.
+#[expect(unsafe_code, reason = "it is called from C")]
+pub unsafe extern "C" fn vectorcall(
+    guard: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: these are the arguments of a vectorcall of a guard.
+    unsafe { packed(guard, args, nargsf, names, call) }
+}
+
 /// Makes the awaitable. Nothing runs before it is awaited: a rejection is raised then, not here.
-pub fn call<'py>(
-    guard: &Bound<'py, Guard>,
-    args: Bound<'py, PyTuple>,
-    kwargs: Option<Bound<'py, PyDict>>,
+fn call(
+    guard: &GuardRef,
+    args: Bound<'_, PyTuple>,
+    kwargs: Option<Bound<'_, PyDict>>,
 ) -> PyResult<Py<PyAny>> {
-    let call = Call::new(guard.clone().unbind(), args.unbind(), kwargs.map(Bound::unbind));
-    let drive = Drive { guard: guard.clone().unbind(), state: Mutex::new(Some(State::New(call))) };
-    Ok(Py::new(guard.py(), drive)?.into_any())
+    let py = args.py();
+    let call = Call::new(guard.clone_ref(py), args.unbind(), kwargs.map(Bound::unbind));
+    let drive = Drive { guard: guard.clone_ref(py), state: Mutex::new(Some(State::New(call))) };
+    Ok(Py::new(py, drive)?.into_any())
 }
 
 impl Drive {
@@ -85,7 +100,7 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
     let mut todo = match (state, input) {
         (State::Done, _) => failed(PyRuntimeError::new_err("cannot reuse already awaited coroutine")),
         (State::New(_), Input::Throw(error)) => failed(error),
-        (State::New(mut call), Input::Send(_)) => match call.start(py) {
+        (State::New(mut call), Input::Send(_)) => match foreign::refuse(py).and_then(|()| call.start(py)) {
             Ok(step) => Todo::Follow(call, step, Busy::idle()),
             Err(error) => failed(error),
         },
@@ -259,7 +274,7 @@ impl Drive {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.guard)?;
+        visit.call(self.guard.as_any())?;
         let Some(state) = self.state.try_lock() else { return Ok(()) };
         match &*state {
             Some(State::New(call)) => call.traverse(&visit),

@@ -6,8 +6,10 @@
 
 use std::collections::VecDeque;
 
-use pyo3::intern;
 use pyo3::prelude::*;
+
+use super::raw::Visitor;
+use crate::python::once::intern;
 
 /// The items of one attempt on their way to the consumer.
 #[derive(Debug, Default)]
@@ -78,7 +80,7 @@ impl Flow {
     }
 
     /// For Python's garbage collector.
-    pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+    pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         visit.call(&self.governor)?;
         self.pending.iter().try_for_each(|item| visit.call(item))
     }

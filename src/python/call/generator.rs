@@ -6,12 +6,13 @@
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyStopIteration, PyTypeError, PyValueError};
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::flow::Flow;
-use super::guard::Guard;
+use super::guard::{GuardRef, packed};
 use super::resume::{Input, Resumed, resume, unmistakable};
 use super::under_way::Call;
 use super::wait;
@@ -64,15 +65,28 @@ enum Todo<'py> {
     Return(Turn),
 }
 
+/// How Python calls a guard of this colour.
+#[expect(unsafe_code, reason = "it is called from C")]
+pub unsafe extern "C" fn vectorcall(
+    guard: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: these are the arguments of a vectorcall of a guard.
+    unsafe { packed(guard, args, nargsf, names, call) }
+}
+
 /// Makes the guarded generator; nothing runs before its first step.
-pub fn call<'py>(
-    guard: &Bound<'py, Guard>,
-    args: Bound<'py, PyTuple>,
-    kwargs: Option<Bound<'py, PyDict>>,
+fn call(
+    guard: &GuardRef,
+    args: Bound<'_, PyTuple>,
+    kwargs: Option<Bound<'_, PyDict>>,
 ) -> PyResult<Py<PyAny>> {
-    let call = Call::new(guard.clone().unbind(), args.unbind(), kwargs.map(Bound::unbind));
+    let py = args.py();
+    let call = Call::new(guard.clone_ref(py), args.unbind(), kwargs.map(Bound::unbind));
     let stream = Stream { state: Mutex::new(Some(State::New(call))) };
-    Ok(Py::new(guard.py(), stream)?.into_any())
+    Ok(Py::new(py, stream)?.into_any())
 }
 
 impl Stream {
@@ -290,7 +304,7 @@ impl Stream {
 
 /// Closes the user's iterator, if it can be closed.
 fn close(inner: &Bound<'_, PyAny>) -> PyResult<()> {
-    match inner.getattr_opt(pyo3::intern!(inner.py(), "close"))? {
+    match inner.getattr_opt(crate::python::once::intern!(inner.py(), "close"))? {
         Some(close) => close.call0().map(drop),
         None => Ok(()),
     }

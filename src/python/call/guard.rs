@@ -1,20 +1,24 @@
 //! The guarded form of a callable, as Python sees it.
 
+use std::ffi::{CStr, c_void};
+use std::ptr;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyAttributeError;
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
 use super::{Callee, Colour, async_stream, coroutine, function, generator};
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
 use crate::python::convert::refuse;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
+use crate::python::once::{Once, intern};
 use crate::python::policies::Weights;
+use crate::python::switches;
 
 /// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
 #[derive(Debug)]
@@ -58,12 +62,26 @@ impl ByHand {
             limits: plan.limits.clone(),
             target: Target::Breaker(Arc::clone(&whole)),
             exhausted: plan.exhausted,
+            cap: plan.cap,
         };
         Self { whole, plan: Arc::new(plan) }
     }
 }
 
 impl Wiring {
+    /// The breaker, where it is all there is.
+    fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
+        let Self { plan, judge, validate: None, governor: None, .. } = self else { return None };
+        match &plan.target {
+            Target::Breaker(breaker)
+                if plan.retry.is_none() && !plan.timeout.is_on() && plan.limits.are_off() =>
+            {
+                judge.trusts_values().then_some(breaker)
+            }
+            _ => None,
+        }
+    }
+
     /// For Python's garbage collector.
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.judge.traverse(visit)?;
@@ -77,19 +95,37 @@ impl Wiring {
 }
 
 /// A guarded callable, of the same colour as what it guards.
-#[pyclass(frozen, weakref, dict, module = "holdfast._native")]
 #[derive(Debug)]
 pub struct Guard {
     wiring: Arc<Wiring>,
     owner: Py<PyAny>,
-    callee: Callee,
+    pub(super) callee: Callee,
     colour: Colour,
+    /// The breaker, where it is all there is.
+    pub(super) lone: Option<Arc<Breaker>>,
 }
+
+/// A guarded callable as Python has it.
+pub type GuardRef = Raw<Guard>;
 
 impl Guard {
     /// A guard of `callee` by `wiring`, which `owner` (a pipeline or manager) keeps alive.
-    pub const fn new(wiring: Arc<Wiring>, owner: Py<PyAny>, callee: Callee, colour: Colour) -> Self {
-        Self { wiring, owner, callee, colour }
+    pub fn make(
+        wiring: Arc<Wiring>,
+        owner: Bound<'_, PyAny>,
+        callee: Callee,
+        colour: Colour,
+    ) -> PyResult<GuardRef> {
+        let py = owner.py();
+        let lone = wiring.lone_breaker().map(Arc::clone);
+        let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone };
+        let vectorcall = match colour {
+            Colour::Function => function::vectorcall(&guard),
+            Colour::Coroutine => coroutine::vectorcall,
+            Colour::Generator => generator::vectorcall,
+            Colour::AsyncGenerator => async_stream::vectorcall,
+        };
+        Raw::new(py, guard, Some(vectorcall))
     }
 
     pub(super) fn wiring(&self) -> &Wiring {
@@ -102,28 +138,21 @@ impl Guard {
 
     /// A manager's heartbeat begins with its first call, and again with the first one in a forked child.
     pub(super) fn keep_beating(&self) -> PyResult<()> {
-        self.wiring.pulse.as_ref().map_or(Ok(()), |pulse| pulse.ensure())
+        let pulse = self.wiring.pulse.as_ref().filter(|_| !switches::is_inactive());
+        pulse.map_or(Ok(()), |pulse| pulse.ensure())
     }
 
     /// The breaker, where it is all there is: then a call that goes well may pass by the inline doors.
-    pub(super) fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
-        let Wiring { plan, judge, validate: None, governor: None, .. } = &*self.wiring else { return None };
-        match &plan.target {
-            Target::Breaker(breaker)
-                if plan.retry.is_none() && !plan.timeout.is_on() && plan.limits.are_off() =>
-            {
-                judge.trusts_values().then_some(breaker)
-            }
-            _ => None,
-        }
+    pub(super) const fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
+        self.lone.as_ref()
     }
 
     /// The plan for a call that begins now.
-    pub(super) fn plan(&self) -> &Arc<Plan> {
-        match &self.wiring.by_hand {
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        switches::plan_for(match &self.wiring.by_hand {
             Some(by_hand) if by_hand.whole.state().is_manual() => &by_hand.plan,
             _ => &self.wiring.plan,
-        }
+        })
     }
 
     /// The call's key, where `plan` keeps breakers by key. A key function that raises ends the call with its
@@ -147,83 +176,150 @@ impl Guard {
     }
 }
 
-#[pymethods]
-impl Guard {
-    #[pyo3(signature = (*args, **kwargs))]
-    fn __call__<'py>(
-        slf: &Bound<'py, Self>,
-        args: Bound<'py, PyTuple>,
-        kwargs: Option<Bound<'py, PyDict>>,
-    ) -> PyResult<Py<PyAny>> {
-        match slf.get().colour {
-            Colour::Function => function::call(slf, args, kwargs),
-            Colour::Coroutine => coroutine::call(slf, args, kwargs),
-            Colour::Generator => generator::call(slf, args, kwargs),
-            Colour::AsyncGenerator => async_stream::call(slf, args, kwargs),
-        }
+impl Body for Guard {
+    const NAME: &'static CStr = c"holdfast._native.Guard";
+    const DOC: &'static CStr = c"A guarded callable, of the same colour as what it guards.";
+    const CALLABLE: bool = true;
+
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new(0);
+        &CLASS
     }
 
-    /// Binds as a method, as a function would.
-    fn __get__(
-        slf: &Bound<'_, Self>,
-        instance: &Bound<'_, PyAny>,
-        _owner: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        if instance.is_none() {
-            return Ok(slf.clone().into_any().unbind());
-        }
-        let method = py.import(intern!(py, "types"))?.getattr(intern!(py, "MethodType"))?;
-        Ok(method.call1((slf, instance))?.unbind())
+    #[expect(unsafe_code, reason = "slots are pointers of any kind")]
+    fn slots() -> Vec<Slot> {
+        let methods = [method::<Self, _>(
+            c"__reduce__",
+            c"Pickles and copies by qualified name, as a function does.",
+            |this, _, _| Ok(this.getattr(intern!(this.py(), "__qualname__"))?.unbind()),
+        )];
+        let getters = [
+            ffi::PyGetSetDef {
+                name: c"__dict__".as_ptr(),
+                get: Some(ffi::PyObject_GenericGetDict),
+                set: Some(ffi::PyObject_GenericSetDict),
+                doc: ptr::null(),
+                closure: ptr::null_mut(),
+            },
+            getter(
+                c"pipeline",
+                c"The pipeline or manager whose policies guard this callable.",
+                |py, guard: &Raw<Self>| Ok(guard.get().owner.clone_ref(py)),
+            ),
+            getter(
+                c"colour",
+                c"How its answer is given: \"function\", \"coroutine\", \"generator\" or \"async_generator\".",
+                |py, guard: &Raw<Self>| Ok(PyString::intern(py, guard.get().colour.as_str()).into_any().unbind()),
+            ),
+            getter(c"breaker", c"The breaker, or `None`.", |py, guard: &Raw<Self>| {
+                guard.get().owner.getattr(py, intern!(py, "breaker"))
+            }),
+            getter(
+                c"metrics",
+                c"The breaker's metrics, or `None`; a manager's own for a manager's guards.",
+                |py, guard: &Raw<Self>| guard.get().owner.getattr(py, intern!(py, "metrics")),
+            ),
+        ];
+        // SAFETY: each is a function with the signature that its slot asks for.
+        let functions = unsafe {
+            [
+                Slot::new(ffi::Py_tp_descr_get, bind as *mut c_void),
+                Slot::new(ffi::Py_tp_getattro, attribute as *mut c_void),
+                Slot::new(ffi::Py_tp_repr, repr as *mut c_void),
+            ]
+        };
+        functions.into_iter().chain([Slot::methods(methods), Slot::getters(getters)]).collect()
     }
 
-    /// What introspection asks of a function is answered by the guarded one.
-    fn __getattr__(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<Py<PyAny>> {
-        const FORWARDED: [&str; 6] =
-            ["__code__", "__defaults__", "__kwdefaults__", "__annotations__", "__name__", "__globals__"];
-        let text = name.to_str()?;
-        match self.callee.function() {
-            Some(function) if FORWARDED.contains(&text) => Ok(function.bind(py).getattr(name)?.unbind()),
-            _ => Err(PyAttributeError::new_err(format!("'holdfast guard' object has no attribute '{text}'"))),
-        }
-    }
-
-    /// Pickles and copies by qualified name, as a function does.
-    fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Ok(slf.getattr(intern!(slf.py(), "__qualname__"))?.unbind())
-    }
-
-    fn __repr__(slf: &Bound<'_, Self>) -> String {
-        let name = slf.getattr("__qualname__").map_or_else(|_| "call".into(), |n| n.to_string());
-        format!("<holdfast guard of {name}>")
-    }
-
-    /// The pipeline or manager whose policies guard this callable.
-    #[getter]
-    fn pipeline(&self, py: Python<'_>) -> Py<PyAny> {
-        self.owner.clone_ref(py)
-    }
-
-    /// How its answer is given: "function", "coroutine", "generator" or "async_generator".
-    #[getter]
-    const fn colour(&self) -> &'static str {
-        self.colour.as_str()
-    }
-
-    /// The breaker, or `None`.
-    #[getter]
-    fn breaker(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.owner.bind(py).getattr(intern!(py, "breaker"))?.unbind())
-    }
-
-    /// The breaker's metrics, or `None`; a manager's own for a manager's guards.
-    #[getter]
-    fn metrics(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.owner.bind(py).getattr(intern!(py, "metrics"))?.unbind())
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+    fn traverse(&self, visit: &Visit<'_>) -> Result<(), Stop> {
         visit.call(&self.owner)?;
-        self.callee.traverse(&visit)
+        self.callee.traverse(visit)
+    }
+}
+
+/// Binds as a method, as a function would: `tp_descr_get`.
+#[expect(unsafe_code, reason = "it is called from C")]
+unsafe extern "C" fn bind(
+    guard: *mut ffi::PyObject,
+    instance: *mut ffi::PyObject,
+    _owner: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    static METHOD: Once<Py<PyAny>> = Once::new();
+    // SAFETY: Python binds attached, with live objects; no instance is null or None.
+    unsafe {
+        if instance.is_null() || instance == ffi::Py_None() {
+            ffi::Py_INCREF(guard);
+            return guard;
+        }
+        if let Some(method) = METHOD.get() {
+            let args = [guard, instance];
+            return ffi::PyObject_Vectorcall(method.as_ptr(), args.as_ptr(), 2, ptr::null_mut());
+        }
+        enter(|py| {
+            let method = METHOD.import(py, "types", "MethodType")?;
+            let args = [guard, instance].map(|object| Bound::from_borrowed_ptr(py, object));
+            Ok(method.call1((&args[0], &args[1]))?.unbind())
+        })
+    }
+}
+
+/// What introspection asks of a function is answered by the guarded one: `tp_getattro`.
+#[expect(unsafe_code, reason = "it is called from C")]
+unsafe extern "C" fn attribute(guard: *mut ffi::PyObject, name: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    const FORWARDED: [&str; 6] =
+        ["__code__", "__defaults__", "__kwdefaults__", "__annotations__", "__name__", "__globals__"];
+    // SAFETY: Python reads an attribute attached, of a live object of our type, by a live name.
+    unsafe {
+        let found = ffi::PyObject_GenericGetAttr(guard, name);
+        if !found.is_null() || ffi::PyErr_ExceptionMatches(ffi::PyExc_AttributeError) == 0 {
+            return found;
+        }
+        enter(|py| {
+            let missing = PyErr::fetch(py);
+            let name = Bound::from_borrowed_ptr(py, name).cast_into::<PyString>()?;
+            match body::<Guard>(guard).callee.function() {
+                Some(function) if FORWARDED.contains(&name.to_str()?) => function.getattr(py, name),
+                _ => Err(missing),
+            }
+        })
+    }
+}
+
+/// `tp_repr`.
+#[expect(unsafe_code, reason = "it is called from C")]
+unsafe extern "C" fn repr(guard: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: Python asks attached, for a live object of our type.
+    unsafe {
+        enter(|py| {
+            let guard = Bound::from_borrowed_ptr(py, guard);
+            let name = guard.getattr("__qualname__").map_or_else(|_| "call".into(), |name| name.to_string());
+            let text = PyString::new(py, &format!("<holdfast guard of {name}>"));
+            Ok(text.into_any().unbind())
+        })
+    }
+}
+
+/// A call with its arguments as a tuple and a dict.
+type Packed = fn(&GuardRef, Bound<'_, PyTuple>, Option<Bound<'_, PyDict>>) -> PyResult<Py<PyAny>>;
+
+/// The way of a call that needs its arguments as a tuple and a dict.
+///
+/// # Safety
+///
+/// The arguments are those of a vectorcall of a guard.
+#[expect(unsafe_code, reason = "vectorcall hands over raw pointers")]
+pub(super) unsafe fn packed(
+    guard: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    names: *mut ffi::PyObject,
+    act: Packed,
+) -> *mut ffi::PyObject {
+    // SAFETY: Python calls attached, and by the function's own contract.
+    unsafe {
+        enter(|py| {
+            let (args, kwargs) = arguments(py, args, nargsf, names)?;
+            act(&Raw::from_borrowed(py, guard), args, kwargs)
+        })
     }
 }

@@ -4,11 +4,11 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::pipeline::{Execution, Target, Tried};
+use crate::python::once::intern;
 
 /// How many exceptions have been marked so far. A mark is a number of this row: one that is younger than an
 /// attempt was put on inside of it, an older one is the past of an exception object that is raised again.

@@ -21,11 +21,13 @@ mod attempts;
 mod callee;
 mod coroutine;
 mod flow;
+mod foreign;
 mod function;
 mod generator;
 mod guard;
 mod history;
 mod quick_state;
+mod raw;
 mod resume;
 mod scope;
 mod under_way;
@@ -37,8 +39,19 @@ pub use attempts::{Attempts, Block, NextAttempt};
 pub use callee::{Callee, Colour, NodeTargets, Targets};
 pub use coroutine::Drive;
 pub use generator::Stream;
-pub use guard::{ByHand, Guard, Wiring};
+pub use guard::{ByHand, Guard, GuardRef, Wiring};
 pub use quick_state::quicken_state;
+pub use raw::Class;
 pub use scope::{Scope, deadline_scope};
 pub use under_way::moment;
 pub use wait::signal;
+
+use pyo3::Python;
+
+/// Makes the classes that are not in the module. PyO3 would make them at first use under a lock, which a fork
+/// could catch.
+pub fn make_classes(py: Python<'_>) {
+    py.get_type::<alarm::Ringer>();
+    py.get_type::<wait::Settle>();
+    py.get_type::<wait::Token>();
+}

@@ -72,7 +72,7 @@ fn send<'py>(inner: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Resumed<'p
 
 fn throw<'py>(inner: &Bound<'py, PyAny>, error: PyErr) -> Resumed<'py> {
     let py = inner.py();
-    let throw = match inner.getattr_opt(pyo3::intern!(py, "throw")) {
+    let throw = match inner.getattr_opt(crate::python::once::intern!(py, "throw")) {
         Ok(Some(throw)) => throw,
         Ok(None) => return Resumed::Raised(error),
         Err(broken) => return Resumed::Raised(broken),
@@ -100,7 +100,7 @@ pub fn unmistakable(py: Python<'_>, error: PyErr, what: &str) -> PyErr {
 
 /// The value that a `StopIteration` carries.
 fn stopped(py: Python<'_>, stop: PyErr) -> Resumed<'_> {
-    match stop.value(py).getattr(pyo3::intern!(py, "value")) {
+    match stop.value(py).getattr(crate::python::once::intern!(py, "value")) {
         Ok(value) => Resumed::Returned(value),
         Err(broken) => Resumed::Raised(broken),
     }

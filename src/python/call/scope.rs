@@ -8,12 +8,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use crate::base::Dice as _;
 use crate::policy::timeout::{Expiry, Which};
+use crate::python::once::{Once, intern};
+use crate::python::switches;
 use crate::runtime::clock;
 use crate::runtime::dice::ThreadDice;
 
@@ -160,13 +160,33 @@ pub fn inherited(py: Python<'_>) -> PyResult<Option<Expiry>> {
     if !DEADLINES.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let scope = variable(py)?.call_method0(intern!(py, "get"))?;
-    Ok(scope.cast::<Scope>().ok().and_then(|scope| scope.get().inherited()))
+    let scope = current(py)?;
+    Ok(scope.as_ref().and_then(|scope| scope.cast::<Scope>().ok()?.get().inherited()))
+}
+
+/// Is there surely no deadline to inherit, and no switch thrown? It drops nothing that PyO3 would have to be attached for.
+#[inline]
+pub fn is_free(py: Python<'_>) -> bool {
+    switches::are_untouched() && (!DEADLINES.load(Ordering::Relaxed) || matches!(inherited(py), Ok(None)))
+}
+
+/// The scope that we are inside of.
+#[expect(unsafe_code, reason = "PyO3 has no context variables")]
+fn current(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let variable = variable(py)?;
+    let mut found = std::ptr::null_mut();
+    // SAFETY: this is a live context variable; what is found is a new reference, or null.
+    unsafe {
+        if pyo3::ffi::PyContextVar_Get(variable.as_ptr(), std::ptr::null_mut(), &raw mut found) < 0 {
+            return Err(PyErr::fetch(py));
+        }
+        Ok(Bound::from_owned_ptr_or_opt(py, found))
+    }
 }
 
 /// The context variable `holdfast._scope.current`.
 fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static VARIABLE: Once<Py<PyAny>> = Once::new();
     VARIABLE.import(py, "holdfast._scope", "current")
 }
 
@@ -182,8 +202,7 @@ pub fn within<R>(py: Python<'_>, scope: Option<&Py<Scope>>, work: impl FnOnce() 
 /// Makes `scope` the current one; what was it before. By value, not by token: a generator may be closed in
 /// another context than it was begun in.
 pub fn replace(py: Python<'_>, scope: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    let variable = variable(py)?;
-    let outer = variable.call_method0(intern!(py, "get"))?;
-    variable.call_method1(intern!(py, "set"), (scope,))?;
-    Ok(outer.unbind())
+    let outer = current(py)?.map_or_else(|| py.None(), Bound::unbind);
+    variable(py)?.call_method1(intern!(py, "set"), (scope,))?;
+    Ok(outer)
 }

@@ -5,13 +5,14 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments;
 use super::flow::Flow;
-use super::guard::Guard;
+use super::guard::GuardRef;
 use super::history;
+use super::raw::Visitor;
 use super::scope::{self, CallId, Scope};
 use crate::base::{Time, Verdict};
-use crate::pipeline::{Attempt, Execution, Finish, Moment, Step, Target};
+use crate::pipeline::{Attempt, Costs, Execution, Finish, Moment, Step, Target};
 use crate::policy::timeout::Phase;
-use crate::python::{convert, errors, events, judge};
+use crate::python::{convert, errors, events, judge, switches};
 use crate::runtime::dice::ThreadDice;
 use crate::runtime::{clock, dispatch};
 
@@ -30,7 +31,7 @@ pub fn moment<R>(act: impl FnOnce(&mut Moment<'_>) -> R) -> R {
 /// A call under way. Dropped unfinished, it gives back what it holds, and nobody is blamed (B7, R7).
 #[derive(Debug)]
 pub struct Call {
-    guard: Py<Guard>,
+    guard: GuardRef,
     args: Py<PyTuple>,
     kwargs: Option<Py<PyDict>>,
     execution: Option<Execution>,
@@ -39,12 +40,14 @@ pub struct Call {
     scope: Option<Py<Scope>>,
     /// The youngest mark on an exception when the attempt began.
     mark: u64,
+    /// It began while guards only passed calls on.
+    passes: bool,
     /// The error of the stream that the attempt goes on with.
     interrupted: Option<Py<PyAny>>,
 }
 
 impl Call {
-    pub const fn new(guard: Py<Guard>, args: Py<PyTuple>, kwargs: Option<Py<PyDict>>) -> Self {
+    pub const fn new(guard: GuardRef, args: Py<PyTuple>, kwargs: Option<Py<PyDict>>) -> Self {
         Self {
             guard,
             args,
@@ -54,6 +57,7 @@ impl Call {
             id: None,
             scope: None,
             mark: 0,
+            passes: false,
             interrupted: None,
         }
     }
@@ -61,12 +65,16 @@ impl Call {
     /// Asks for the first step.
     pub fn start(&mut self, py: Python<'_>) -> PyResult<Step> {
         let guard = self.guard.get();
+        self.passes = switches::is_inactive();
         guard.keep_beating()?;
-        let plan = guard.plan().clone();
+        let plan = guard.plan();
         let key = guard.key(py, &plan, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
-        let costs =
-            guard.wiring().weights.weigh(self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
-        let inherited = scope::inherited(py)?;
+        let costs = if self.passes {
+            Costs::default()
+        } else {
+            guard.wiring().weights.weigh(self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?
+        };
+        let inherited = if self.passes { None } else { scope::inherited(py)? };
         let (execution, step) = moment(|at| Execution::start_weighed(plan, key, costs, inherited, at));
         self.execution = Some(execution);
         Ok(step)
@@ -130,7 +138,8 @@ impl Call {
     /// Reports what came of an attempt: a value is validated first.
     pub fn record(&mut self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> Step {
         let wiring = self.guard.get().wiring();
-        let outcome = match (outcome, &wiring.validate) {
+        let validate = wiring.validate.as_ref().filter(|_| !self.passes);
+        let outcome = match (outcome, validate) {
             (Ok(value), Some(validate)) => validate.call1(py, (&value,)).map(|_| value),
             (outcome, _) => outcome,
         };
@@ -181,8 +190,8 @@ impl Call {
 
     /// Asks the user's `resume` for arguments to go on with; a stream that may go on is not over.
     fn resumed(&mut self, py: Python<'_>, error: &PyErr, verdict: &Verdict) -> PyResult<Option<Step>> {
-        let Some(resume) = self.guard.get().wiring().resume.as_ref().filter(|_| verdict.failure().is_some())
-        else {
+        let resume = self.guard.get().wiring().resume.as_ref().filter(|_| !self.passes);
+        let Some(resume) = resume.filter(|_| verdict.failure().is_some()) else {
             return Ok(None);
         };
         let answer = resume.call1(py, (error.value(py),));
@@ -245,7 +254,8 @@ impl Call {
 
     /// The flow of a new attempt's stream.
     pub fn flow(&self, py: Python<'_>) -> PyResult<Flow> {
-        Flow::new(py, self.guard.get().wiring().governor.as_ref(), self.interrupted.as_ref())
+        let governor = self.guard.get().wiring().governor.as_ref().filter(|_| !self.passes);
+        Flow::new(py, governor, self.interrupted.as_ref())
     }
 
     /// An item has come and is held back: a sign of life all the same (B4).
@@ -288,8 +298,8 @@ impl Call {
     }
 
     /// For Python's garbage collector.
-    pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.guard)?;
+    pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
+        visit.call(self.guard.as_any())?;
         visit.call(&self.args)?;
         visit.call(&self.kwargs)?;
         visit.call(&self.scope)?;

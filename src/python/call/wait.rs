@@ -5,9 +5,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use super::alarm::{call_soon, running_loop};
 use super::coroutine::awaited;
@@ -15,6 +13,7 @@ use super::resume::{Input, Resumed, resume};
 use crate::base::Time;
 use crate::pipeline::Pause;
 use crate::python::apart;
+use crate::python::once::{Once, intern};
 use crate::runtime::clock::{self, Bell, Busy, TimerHandle, Waited};
 
 /// How often a blocked thread looks for signals: well within the 100 ms of R8.
@@ -105,7 +104,7 @@ pub enum Look {
 impl Nap {
     /// A sleep until the pause is over.
     pub fn until(py: Python<'_>, until: Pause) -> PyResult<Self> {
-        static SLEEP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static SLEEP: Once<Py<PyAny>> = Once::new();
         let running = running_loop(py)?;
         let manual = clock::is_manual();
         if !manual && until.place.is_none() {
@@ -166,12 +165,12 @@ fn ring_at(at: Time, running: Py<PyAny>, settle: Py<Settle>) -> TimerHandle {
 /// What a manual clock's sleep gives to its sleeper: the proof that it is at work.
 #[pyclass(frozen, module = "holdfast._native")]
 #[derive(Debug)]
-struct Token(Mutex<Busy>);
+pub(super) struct Token(Mutex<Busy>);
 
 /// Ends a manual clock's sleep, in the loop's own thread.
 #[pyclass(frozen, module = "holdfast._native")]
 #[derive(Debug)]
-struct Settle(Py<PyAny>);
+pub(super) struct Settle(Py<PyAny>);
 
 #[pymethods]
 impl Settle {

@@ -10,7 +10,7 @@ use super::{CircuitBreaker, ConcurrencyLimit, RateLimit, Retry, Timeout, Weights
 use crate::base::Source;
 use crate::pipeline::{Exhausted, Limits, Plan, Target};
 use crate::policy::timeout::TimeoutConfig;
-use crate::python::call::{ByHand, Callee, Colour, Guard, Wiring};
+use crate::python::call::{ByHand, Callee, Colour, Guard, GuardRef, Wiring};
 use crate::python::convert::{choice, refuse};
 use crate::python::errors;
 use crate::python::heartbeat::Pulse;
@@ -60,6 +60,7 @@ impl Parts<'_> {
             limits: self.limits.0,
             target: self.target,
             exhausted: self.exhausted,
+            cap: None,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
         let (validate, governor, resume) = self.answers;
@@ -202,11 +203,11 @@ impl Pipeline {
         slf: &Bound<'_, Self>,
         function: Bound<'_, PyAny>,
         colour: &Bound<'_, PyAny>,
-    ) -> PyResult<Guard> {
+    ) -> PyResult<GuardRef> {
         let names = "'function', 'coroutine', 'generator', 'async_generator'";
         let colour = choice("colour", colour, names, Colour::from_name)?;
         let wiring = Arc::clone(&slf.get().wiring);
-        Ok(Guard::new(wiring, slf.clone().into_any().unbind(), Callee::Function(function.unbind()), colour))
+        Guard::make(wiring, slf.clone().into_any(), Callee::Function(function.unbind()), colour)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

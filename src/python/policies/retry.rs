@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt};
+use pyo3::types::{PyDelta, PyFloat, PyInt};
 
 use crate::policy::retry::{Backoff as Law, Budget, Jitter, RetryConfig};
 use crate::python::convert::{choice, count, given, positive_span, real, refuse, span};
@@ -218,7 +218,8 @@ fn law(backoff: &Bound<'_, PyAny>) -> PyResult<(Law, Option<Py<PyAny>>)> {
     if let Ok(law) = backoff.cast::<Backoff>() {
         return Ok((law.get().law, None));
     }
-    if backoff.is_instance_of::<PyFloat>() || backoff.is_instance_of::<PyInt>() {
+    let is_span = backoff.is_instance_of::<PyFloat>() || backoff.is_instance_of::<PyInt>();
+    if is_span || backoff.is_instance_of::<PyDelta>() {
         return Ok((Law::Constant(span("backoff", backoff)?), None));
     }
     if backoff.is_callable() {

@@ -6,8 +6,8 @@
 //! A probe answers `Ok`, or the reason of its failure in a few words: "connect", "tls", "network",
 //! "status 503", "timeout" (the ticker's word). No reason carries a URL, a header or a credential.
 //!
-//! What it deliberately does not do: it has no timeout of its own (the ticker has), follows no redirect
-//! (the answer itself is the sign of life), and reads no body.
+//! What it deliberately does not do: it chooses no timeout (whoever asks does), follows no redirect (the
+//! answer itself is the sign of life), and reads no body.
 
 mod address;
 mod http;
@@ -26,19 +26,67 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
+use super::clock::{self, Busy};
 use crate::base::NodeId;
 
 /// An answer on its way.
 pub type ProbeFuture = Pin<Box<dyn Future<Output = Result<(), Arc<str>>> + Send>>;
+/// An answer, or the end of the patience, on its way.
+pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What came of a question.
+#[derive(Debug)]
+pub struct Answer {
+    /// A sign of life, or why there was none.
+    pub heard: Heard,
+    /// Of the clock that ended the wait; to be dropped once the answer is judged.
+    pub woken: Busy,
+}
+
+/// What was heard of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A sign of life.
+    Beat,
+    /// None, for this reason.
+    Miss(Arc<str>),
+    /// The question got stuck on our side, which tells nothing of the node (P6).
+    Nothing,
+}
+
+impl Answer {
+    /// An answer that came without a clock.
+    #[must_use]
+    pub fn of(result: Result<(), Arc<str>>) -> Self {
+        let heard = result.map_or_else(Heard::Miss, |()| Heard::Beat);
+        Self { heard, woken: Busy::idle() }
+    }
+}
 
 /// Something that can ask nodes for a sign of life.
 pub trait Probe: Send + Sync {
     /// Asks `node`. Called on the engine's thread: it should return at once, the future does the work.
     /// Dropping the future gives the question up.
     fn probe(&self, node: NodeId) -> ProbeFuture;
+
+    /// The same, and waits at most `patience`: then the answer is "timeout". A ready answer counts even
+    /// if it is looked at too late (P6).
+    fn ask(&self, node: NodeId, patience: Duration) -> AnswerFuture {
+        let (probe, deadline) = (self.probe(node), clock::now().after(patience));
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                result = probe => Answer::of(result),
+                woken = clock::sleep_until(deadline, Busy::idle()) => {
+                    Answer { heard: Heard::Miss("timeout".into()), woken }
+                }
+            }
+        })
+    }
 }
 
 /// A probe for each node.
@@ -62,6 +110,12 @@ impl Probe for ProbeTable {
     fn probe(&self, node: NodeId) -> ProbeFuture {
         let probe = self.0.read().get(&node).cloned();
         probe.map_or_else(|| Box::pin(ready(Err("no probe".into()))) as ProbeFuture, |p| p.probe(node))
+    }
+
+    fn ask(&self, node: NodeId, patience: Duration) -> AnswerFuture {
+        let probe = self.0.read().get(&node).cloned();
+        let nobody = || Box::pin(ready(Answer::of(Err("no probe".into())))) as AnswerFuture;
+        probe.map_or_else(nobody, |p| p.ask(node, patience))
     }
 }
 

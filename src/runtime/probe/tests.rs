@@ -19,7 +19,7 @@ const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rust/data/localhos
 
 /// Runs `future` on the engine and waits for it.
 fn run<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
-    let _turn = crate::runtime::clock::tests::alone();
+    let _turn = clock::tests::alone();
     let (tell, told) = std::sync::mpsc::channel();
     drop(engine::spawn(async move { tell.send(future.await) }).unwrap());
     told.recv_timeout(Duration::from_secs(10)).unwrap()

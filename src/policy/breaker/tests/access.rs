@@ -155,10 +155,12 @@ fn b20_orders_are_told_once() {
     desk.breaker.force_closed(now, &mut desk.out);
     assert_eq!(desk.events(), [("closed", "forced")]);
     desk.breaker.disable(now, &mut desk.out);
-    assert_eq!(desk.events(), []);
-    desk.breaker.force_open(now, &mut desk.out);
     desk.breaker.disable(now, &mut desk.out);
-    assert_eq!(desk.events(), [("opened", "forced"), ("closed", "forced")]);
+    assert_eq!(desk.events(), [("closed", "disabled")]);
+    desk.breaker.force_open(now, &mut desk.out);
+    desk.breaker.shadow(now, &mut desk.out);
+    desk.breaker.shadow(now, &mut desk.out);
+    assert_eq!(desk.events(), [("opened", "forced"), ("closed", "shadow")]);
     desk.breaker.reset(now, &mut desk.out);
     desk.breaker.reset(now, &mut desk.out);
     assert_eq!(desk.events(), [("closed", "reset")]);
@@ -185,6 +187,7 @@ fn b20_a_reset_starts_afresh() {
 fn b21_shadow_tells_and_admits() {
     let mut desk = Desk::new(BreakerConfig::default());
     desk.breaker.shadow(desk.now, &mut desk.out);
+    assert_eq!(desk.events(), [("closed", "shadow")]);
     desk.calls(20, FAIL);
     assert_eq!(desk.events(), [("would_open", "consecutive_failures")]);
     desk.advance(SECOND * 30);

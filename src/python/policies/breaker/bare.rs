@@ -11,13 +11,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::{CircuitBreaker, Permit};
 use crate::policy::breaker::Breaker;
+use crate::python::once::{Once, intern};
 
 /// What `async with` awaits: done at the first step, since nothing here waits.
 #[pyclass(frozen, module = "holdfast._native")]
@@ -120,12 +119,12 @@ fn lost_track(breaker: &Breaker, raised: Option<&Bound<'_, PyAny>>) -> PyResult<
 /// The bare blocks that the running context is in, outermost first. One variable for all breakers: contexts
 /// keep their variables for ever.
 fn open_blocks(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let variable = VARIABLE.get_or_try_init(py, || {
+    static VARIABLE: Once<Py<PyAny>> = Once::new();
+    let variable = VARIABLE.get_or_try(|| {
         let default = PyDict::new(py);
         default.set_item("default", PyTuple::empty(py))?;
         let class = py.import("contextvars")?.getattr("ContextVar")?;
-        Ok::<_, PyErr>(class.call(("holdfast_open_blocks",), Some(&default))?.unbind())
+        Ok(class.call(("holdfast_open_blocks",), Some(&default))?.unbind())
     })?;
     Ok(variable.bind(py))
 }

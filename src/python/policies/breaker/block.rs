@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use super::bare::{GuardStep, Turn};
 use crate::base::{Event, EventKind, Rejection, Verdict};
@@ -23,6 +22,8 @@ use crate::policy::breaker::{Breaker, Permit as Admission};
 use crate::python::call::moment;
 use crate::python::errors;
 use crate::python::judge::Judge;
+use crate::python::once::Once;
+use crate::python::switches;
 use crate::runtime::clock;
 
 /// The right to run one block; a context manager, sync and async, for one use.
@@ -40,6 +41,8 @@ enum Hold {
     /// Being taken, renewed or given back right now.
     Busy,
     Held(Admission),
+    /// Entered while guards only pass calls on: nobody was asked.
+    Passing,
     Returned,
 }
 
@@ -63,6 +66,10 @@ impl Permit {
             }
             *hold = Hold::Busy;
         }
+        if switches::is_inactive() {
+            *self.hold.lock() = Hold::Passing;
+            return Ok(());
+        }
         let admitted = admit(&self.breaker);
         *self.hold.lock() = Hold::Returned;
         let admission = admitted.map_err(|rejection| errors::rejection(py, &rejection))?;
@@ -73,6 +80,9 @@ impl Permit {
     /// Gives it back with the verdict on what the block raised, or on its success.
     pub(super) fn give_back(&self, py: Python<'_>, raised: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let held = std::mem::replace(&mut *self.hold.lock(), Hold::Returned);
+        if let Hold::Passing = held {
+            return Ok(());
+        }
         let Hold::Held(admission) = held else {
             return Err(PyRuntimeError::new_err("this block was not entered, or was left already"));
         };
@@ -83,7 +93,7 @@ impl Permit {
     }
 
     fn verdict(&self, py: Python<'_>, raised: &Bound<'_, PyAny>) -> PyResult<Verdict> {
-        static PLAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static PLAIN: Once<Py<PyAny>> = Once::new();
         let classify = match &self.classify {
             Some(classify) => classify.clone_ref(py),
             None => PLAIN.import(py, "holdfast._classify", "judge_plain")?.clone().unbind(),
@@ -162,6 +172,7 @@ impl Permit {
             Hold::Busy => "being asked for",
             Hold::Held(admission) if admission.is_probe() => "held, a probe",
             Hold::Held(_) => "held",
+            Hold::Passing => "passing",
             Hold::Returned => "returned",
         };
         format!("<Permit of '{}': {state}>", self.breaker.source().name())

@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::bare::{GuardStep, Turn, enter_bare, leave_bare};
@@ -16,6 +15,7 @@ use crate::policy::breaker::{Breaker, State};
 use crate::python::call::moment;
 use crate::python::convert::refuse;
 use crate::python::errors;
+use crate::python::once::Once;
 use crate::runtime::clock;
 
 #[pymethods]
@@ -212,16 +212,16 @@ impl CircuitBreaker {
 
 /// The member of `holdfast.BreakerState`.
 fn member(py: Python<'_>, state: State) -> PyResult<Py<PyAny>> {
-    static MEMBERS: PyOnceLock<[Py<PyAny>; State::ALL.len()]> = PyOnceLock::new();
-    let members = match MEMBERS.get(py) {
+    static MEMBERS: Once<[Py<PyAny>; State::ALL.len()]> = Once::new();
+    let members = match MEMBERS.get() {
         Some(members) => members,
-        None => MEMBERS.get_or_try_init(py, || {
+        None => MEMBERS.get_or_try(|| {
             let class = py.import("holdfast._breaker")?.getattr("BreakerState")?;
             let mut members = State::ALL.map(|_| py.None());
             for (member, state) in members.iter_mut().zip(State::ALL) {
                 *member = class.call1((state.as_str(),))?.unbind();
             }
-            Ok::<_, PyErr>(members)
+            Ok(members)
         })?,
     };
     Ok(members[state as usize].clone_ref(py))
