@@ -28,6 +28,7 @@ from holdfast._exceptions import (
     StreamInterrupted,
     Truncated,
 )
+from holdfast._fallback import Fallback
 from holdfast._history import Tried, history
 from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
 from holdfast._llm import llm_defaults
@@ -66,6 +67,7 @@ __all__ = [
     "DeadlineDetector",
     "Event",
     "FailoverManager",
+    "Fallback",
     "Heartbeat",
     "HoldfastError",
     "HttpProbe",

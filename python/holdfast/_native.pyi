@@ -73,6 +73,7 @@ __all__ = [
     "step_clock",
     "take_errands",
     "take_events",
+    "wall",
 ]
 
 _Seconds: TypeAlias = float | timedelta
@@ -448,6 +449,7 @@ class Pipeline:
         classify: _Judge,
         answers: _Answers,
         name: str,
+        fallback: object = None,
         like: Pipeline | None = None,
     ) -> Self: ...
     @property
@@ -495,6 +497,7 @@ class FailoverManager:
         answers: _Answers,
         exhausted: Literal["fail_fast", "wait", "try_anyway"],
         cooldown_cap: float | timedelta,
+        fallback: object = None,
     ) -> Self: ...
     @property
     def name(self) -> str:
@@ -788,6 +791,9 @@ def flush_events(timeout: float) -> bool:
 
 def now() -> float:
     """Seconds since the process' own origin."""
+
+def wall() -> float:
+    """Seconds of the wall clock since 1970."""
 
 def quicken_state(kind: type[CircuitBreaker], /) -> None:
     """Puts a quick `state` into a subclass."""

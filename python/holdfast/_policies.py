@@ -9,6 +9,7 @@ from __future__ import annotations
 from holdfast import _classify, _native, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._exceptions import Truncated, refuse
+from holdfast._fallback import as_fallback
 from holdfast._limits import as_bulkhead, as_rates
 from holdfast._retry import Retry
 from holdfast._timeout import Timeout
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from holdfast._completion import Completion, Governor
     from holdfast._events import Event
     from holdfast._exceptions import StreamInterrupted
+    from holdfast._fallback import Fallback
     from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._values import Seconds
 
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 class Pipeline(Guarding, State, _native.Pipeline):
     """Several policies as one guard; ``None`` means that a policy is off.
 
-    The order is fixed, outer to inner: total deadline, attempts, breaker, rate limit, bulkhead, attempt timeout,
-    the call.
+    The order is fixed, outer to inner: total deadline, fallback, attempts, breaker, rate limit, bulkhead, attempt
+    timeout, the call.
 
     Args:
         retry: A :class:`Retry`, or its number of attempts.
@@ -47,6 +49,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
         bulkhead: How many attempts run at once: a :class:`Bulkhead`, an :class:`AdaptiveLimit`, or a number.
         rate_limit: How many attempts begin in a stretch of time: a :class:`RateLimit`, several in a list (all must
             let an attempt pass), or a number per minute.
+        fallback: A :class:`Fallback`: another answer when all this has failed.
         classify: ``exc -> Verdict`` (or ``"ok"``, ``"fail"``, ``"throttled"``, ``"ignore"``; ``None`` for the
             rules that would have applied anyway).
         validate: ``answer -> object``: raises, or returns ``False``, if a complete answer must not be
@@ -76,6 +79,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
         timeout: Timeout | Seconds | None = None,
         bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
         rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
+        fallback: Fallback | float | None = None,
         validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
@@ -89,6 +93,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
         breaker = as_breaker(breaker)
         bulkhead = as_bulkhead(bulkhead)
         rates = as_rates(rate_limit)
+        fallback = as_fallback(fallback)
         self = super().__new__(
             cls,
             retry=retry,
@@ -98,6 +103,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
             rates=rates,
             classify=compose(classify, breaker.classify if breaker is not None else None, retry, _rules),
             answers=answers,
+            fallback=fallback,
             name=label(name, "pipeline"),
             like=_like,
         )
@@ -106,6 +112,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
             "breaker": breaker,
             "bulkhead": bulkhead,
             "rate_limit": rates or None,
+            "fallback": fallback,
             "validate": validate,
             "classify": classify,
             "resume": resume,
@@ -116,6 +123,12 @@ class Pipeline(Guarding, State, _native.Pipeline):
 
     def _as_pipeline(self) -> Pipeline:
         return self
+
+    @property
+    def fallback(self) -> Fallback | None:
+        """Its fallback, or ``None``."""
+        given: Fallback | None = self._given["fallback"]
+        return given
 
     def stream(
         self, fn: Callable[P, Iterable[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -138,7 +151,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
         return _events.subscribe(listener, source_id=self.source_id)
 
     def __repr__(self) -> str:
-        names = ("retry", "breaker", "timeout", "bulkhead", "rate_limit")
+        names = ("retry", "breaker", "timeout", "bulkhead", "rate_limit", "fallback")
         parts = {name: getattr(self, name) for name in names}
         return f"Pipeline({', '.join(f'{k}={v!r}' for k, v in parts.items() if v is not None)})"
 
@@ -150,6 +163,7 @@ def resilient(
     timeout: Timeout | Seconds | None = None,
     bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
     rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
+    fallback: Fallback | float | None = None,
     validate: Validate | None = None,
     classify: Classifier | None = None,
     resume: Resume | None = None,
@@ -162,6 +176,7 @@ def resilient(
         timeout=timeout,
         bulkhead=bulkhead,
         rate_limit=rate_limit,
+        fallback=fallback,
         validate=validate,
         classify=classify,
         resume=resume,

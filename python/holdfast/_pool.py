@@ -8,6 +8,7 @@ from holdfast import _classify, _native, _probe, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
+from holdfast._fallback import as_fallback
 from holdfast._limits import as_bulkhead, as_rates
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
     from holdfast._events import Event
+    from holdfast._fallback import Fallback
     from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._policies import Resume, Validate
     from holdfast._retry import Retry
@@ -64,6 +66,7 @@ class FailoverManager(State, _native.FailoverManager):
         timeout: A :class:`Timeout`, or the total in seconds.
         bulkhead: How many attempts run at once over all nodes, as in :class:`Pipeline`.
         rate_limit: How many attempts begin in a stretch of time over all nodes, likewise.
+        fallback: A :class:`Fallback`: another answer when every node has failed, or none is ready.
         validate: As in :class:`Pipeline`.
         classify: ``exc -> Verdict``.
         resume: As in :class:`Pipeline`.
@@ -97,6 +100,7 @@ class FailoverManager(State, _native.FailoverManager):
         timeout: Timeout | Seconds | None = None,
         bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
         rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
+        fallback: Fallback | float | None = None,
         validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
@@ -135,6 +139,7 @@ class FailoverManager(State, _native.FailoverManager):
             answers=answers,
             exhausted=exhausted,
             cooldown_cap=cooldown_cap,
+            fallback=as_fallback(fallback),
         )
         object.__setattr__(self, "_threads", threads)
         object.__setattr__(self, "_checks", validate is not False)

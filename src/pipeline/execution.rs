@@ -7,7 +7,7 @@ use super::gates::Passes;
 use super::roster::Seat;
 use super::{Attempt, Costs, Exhausted, Finish, Plan, Roster, Step, Target, Tried};
 use crate::base::error::RejectionKind;
-use crate::base::{Dice, Event, EventKind, NodeId, Outbox, Rejection, Time, Verdict};
+use crate::base::{Dice, Event, EventKind, FailureKind, NodeId, Outbox, Rejection, Time, Verdict};
 use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::{Expiry, Phase, Which};
 
@@ -38,6 +38,10 @@ pub struct Execution {
     pub(super) costs: Costs,
     /// What it has got from the limits for the attempt that is to come.
     pub(super) passes: Passes,
+    /// Has anything ever been handed out? Then no other answer can stand in its place.
+    begun: bool,
+    /// What the latest attempt failed by; none if it was ignored.
+    latest: Option<FailureKind>,
     flight: Option<Flight>,
     pub(super) tried: Vec<NodeId>,
     pub(super) history: Vec<Tried>,
@@ -91,6 +95,8 @@ impl Execution {
             committed: false,
             costs,
             passes: Passes::default(),
+            begun: false,
+            latest: None,
             flight: None,
             tried: Vec::new(),
             history: Vec::new(),
@@ -99,12 +105,14 @@ impl Execution {
             roster.count_call();
         }
         let step = call.next_attempt(at);
+        let step = call.or_fall_back(step);
         (call, step)
     }
 
     /// The wait of a [`Step::Sleep`] is over.
     pub fn wake(&mut self, at: &mut Moment<'_>) -> Step {
-        self.next_attempt(at)
+        let step = self.next_attempt(at);
+        self.or_fall_back(step)
     }
 
     /// What came of the attempt.
@@ -114,7 +122,8 @@ impl Execution {
             self.with_permit(|_, permit| permit.mark_late());
         }
         let (node, took) = self.land(verdict, at);
-        match verdict {
+        self.latest = verdict.failure().map(|failure| failure.kind);
+        let step = match verdict {
             Verdict::Ok => self.succeeded(missed, at),
             Verdict::Ignore => Step::Finish(Finish::Raise),
             Verdict::Fail(failure) | Verdict::Throttled(failure) => {
@@ -126,11 +135,20 @@ impl Execution {
                 });
                 self.after_failure(failure, node, at)
             }
-        }
+        };
+        self.or_fall_back(step)
+    }
+
+    /// The fallback has answered: from now on the call has not failed.
+    pub fn fell_back(&self, how: &'static str, at: &mut Moment<'_>) {
+        let error = self.latest.map_or("rejected", FailureKind::as_str);
+        let source = self.plan.source.clone();
+        at.out.emit(EventKind::FallbackUsed, || Event::FallbackUsed { source, how, error });
     }
 
     /// The stream's first content item is on its way to the caller: from now on nothing is tried again (A7).
     pub fn commit(&mut self, now: Time) {
+        self.begun = true;
         if !std::mem::replace(&mut self.committed, true) {
             self.with_permit(|breaker, permit| breaker.first_item(permit, now));
             if let Some(flight) = &self.flight {
@@ -203,6 +221,20 @@ impl Execution {
     #[must_use]
     pub const fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// A call that would end badly ends with another answer, where there may be one.
+    pub(super) fn or_fall_back(&self, step: Step) -> Step {
+        let Some(fallback) = self.plan.fallback.filter(|_| !self.begun) else { return step };
+        let covered = match &step {
+            Step::Finish(Finish::Reject(_) | Finish::Late(_)) => true,
+            Step::Finish(Finish::Raise) => self.latest.map_or(fallback.asked, |kind| fallback.covers(kind)),
+            _ => false,
+        };
+        match step {
+            Step::Finish(finish) if covered => Step::Finish(Finish::FallBack(Box::new(finish))),
+            step => step,
+        }
     }
 
     /// Asks for admission where the attempt is to be made.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Limits, Roster};
 use crate::base::Source;
 use crate::policy::breaker::{Breaker, Keyed};
+use crate::policy::fallback::FallbackConfig;
 use crate::policy::retry::{Backoff, RetryConfig};
 use crate::policy::timeout::TimeoutConfig;
 
@@ -63,6 +64,8 @@ pub struct Plan {
     pub target: Target,
     /// What to do when no node may be asked.
     pub exhausted: Exhausted,
+    /// Whether another answer is given when all this has failed; none: the failure is raised.
+    pub fallback: Option<FallbackConfig>,
     /// The most attempts, whatever the policies allow; none: as many as they do.
     pub cap: Option<u32>,
 }
@@ -78,6 +81,7 @@ impl Plan {
             limits: Limits::default(),
             target: Target::Bare,
             exhausted: Exhausted::default(),
+            fallback: None,
             cap: None,
         }
     }

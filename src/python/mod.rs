@@ -90,6 +90,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(events::close_events, module)?)?;
     module.add_function(wrap_pyfunction!(events::flush_events, module)?)?;
     module.add_function(wrap_pyfunction!(clock::now, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::wall, module)?)?;
     module.add_function(wrap_pyfunction!(clock::install_manual_clock, module)?)?;
     module.add_function(wrap_pyfunction!(clock::remove_manual_clock, module)?)?;
     module.add_function(wrap_pyfunction!(clock::advance_clock, module)?)?;

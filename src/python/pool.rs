@@ -81,8 +81,7 @@ impl FailoverManager {
 impl FailoverManager {
     #[new]
     #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, bulkhead, rates, classify,
-                        answers, exhausted,
-                        cooldown_cap))]
+                        answers, exhausted, cooldown_cap, fallback=None))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -97,6 +96,7 @@ impl FailoverManager {
         answers: Answers,
         exhausted: &Bound<'_, PyAny>,
         cooldown_cap: &Bound<'_, PyAny>,
+        fallback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = classify.py();
         let described = nodes.iter().map(describe).collect::<PyResult<Vec<_>>>()?;
@@ -130,6 +130,7 @@ impl FailoverManager {
             )?,
             key: None,
             answers,
+            fallback,
             pulse: Some(Arc::clone(&pulse)),
         };
         let manager = Self {

@@ -34,7 +34,18 @@ CIRCUIT_BREAKER: dict[str, object] = {
     "key": None,
 }
 PIPELINE: dict[str, object] = dict.fromkeys(
-    ("retry", "breaker", "timeout", "bulkhead", "rate_limit", "validate", "classify", "resume", "name")
+    (
+        "retry",
+        "breaker",
+        "timeout",
+        "bulkhead",
+        "rate_limit",
+        "fallback",
+        "validate",
+        "classify",
+        "resume",
+        "name",
+    )
 )
 
 # What users may rely on: each field and its default, in order for those that are given by position.
@@ -64,6 +75,18 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
     hf.AdaptiveLimit: (
         ("initial",),
         {"initial": 8, "minimum": 1, "maximum": 64, "max_queue": 1000, "queue_timeout": None},
+    ),
+    hf.Fallback: (
+        (),
+        {
+            "value": hf.DEFAULT,
+            "call": None,
+            "last_good": None,
+            "on": None,
+            "cache": None,
+            "key": None,
+            "max_entries": 1000,
+        },
     ),
     hf.Pipeline: ((), PIPELINE),
     hf.resilient: ((), PIPELINE),
@@ -128,6 +151,7 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "timeout": None,
             "bulkhead": None,
             "rate_limit": None,
+            "fallback": None,
             "validate": None,
             "classify": None,
             "resume": None,
