@@ -24,7 +24,7 @@ const POINT: u32 = 20;
 const ONE: u64 = 1 << POINT;
 const LIMIT_BITS: u32 = 44;
 const LIMIT: u64 = (1 << LIMIT_BITS) - 1;
-/// A cut keeps seven tenths.
+/// A cut keeps seven tenths of the whole slots.
 const KEEP: (u64, u64) = (7, 10);
 /// The highest maximum: more than any provider serves, and far from the word's end.
 pub const MOST: u32 = 1_000_000;
@@ -101,13 +101,14 @@ impl Aimd {
     /// A call of `of` succeeded while every slot was in use. True if the limit has changed by a whole slot.
     #[must_use = "the slots must learn it"]
     pub fn succeeded(&self, of: Epoch) -> bool {
-        self.change(of, |now| Some((now + ONE * ONE / now).min(u64::from(self.config.maximum) << POINT)), 0)
+        self.change(of, |now| (now + ONE * ONE / now).min(u64::from(self.config.maximum) << POINT), 0)
     }
 
     /// A call of `of` was told that there are too many of us. True if the limit has changed by a whole slot.
     #[must_use = "the slots must learn it"]
     pub fn overloaded(&self, of: Epoch) -> bool {
-        self.change(of, |now| Some((now * KEEP.0 / KEEP.1).max(u64::from(self.config.minimum) << POINT)), 1)
+        let cut = |now| u64::from(whole(now)) * ONE * KEEP.0 / KEEP.1;
+        self.change(of, |now| cut(now).max(u64::from(self.config.minimum) << POINT), 1)
     }
 
     /// A stream of `of` brought its first token after `wait`. True if the limit has changed by a whole slot.
@@ -120,11 +121,14 @@ impl Aimd {
         crowded && self.overloaded(of)
     }
 
-    fn change(&self, of: Epoch, law: impl Fn(u64) -> Option<u64>, epochs: u32) -> bool {
+    fn change(&self, of: Epoch, law: impl Fn(u64) -> u64, epochs: u32) -> bool {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let limit = word & LIMIT;
-            let Some(new) = law(limit).filter(|_| epoch(word) == of) else { return false };
+            if epoch(word) != of {
+                return false;
+            }
+            let new = law(limit);
             let next = Epoch(of.0.wrapping_add(epochs));
             let bits = u64::from(next.0) << LIMIT_BITS | new;
             match self.word.compare_exchange_weak(word, bits, Ordering::AcqRel, Ordering::Acquire) {
