@@ -11,6 +11,7 @@ are Python values that are also decorators::
 Everything public is listed below.
 """
 
+from holdfast._alerts import Alert, AlertRule
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Rule, Verdict, classify
 from holdfast._detector import DeadlineDetector, PhiAccrualDetector, ThresholdDetector
@@ -39,6 +40,7 @@ from holdfast._native import (
     NodeView,
     Permit,
     RateMetrics,
+    Reliability,
     __version__,
 )
 from holdfast._node import Heartbeat, Node
@@ -53,6 +55,8 @@ from holdfast._values import DEFAULT
 __all__ = [
     "DEFAULT",
     "AdaptiveLimit",
+    "Alert",
+    "AlertRule",
     "Backoff",
     "BreakerMetrics",
     "BreakerState",
@@ -83,6 +87,7 @@ __all__ = [
     "RateLimited",
     "RateMetrics",
     "Rejected",
+    "Reliability",
     "Retry",
     "RetryBudget",
     "Rule",
