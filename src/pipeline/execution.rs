@@ -56,7 +56,7 @@ struct Flight {
 }
 
 #[derive(Debug)]
-enum Held {
+pub(super) enum Held {
     Nothing,
     Permit(Arc<Breaker>, Permit),
     Seat(Arc<Roster>, Seat),
@@ -241,30 +241,7 @@ impl Execution {
         }
     }
 
-    /// Asks for admission where the attempt is to be made.
-    pub(super) fn ask_target(&mut self, at: &mut Moment<'_>) -> Step {
-        let plan = Arc::clone(&self.plan);
-        match &plan.target {
-            Target::Bare => self.take_off(Held::Nothing, None, at),
-            Target::Breaker(breaker) => self.through(breaker, at),
-            Target::Keyed(keyed) => {
-                let breaker = keyed.get(self.key(), at.now);
-                self.through(&breaker, at)
-            }
-            Target::Roster(roster) => self.among(roster, at),
-        }
-    }
-
-    fn through(&mut self, breaker: &Arc<Breaker>, at: &mut Moment<'_>) -> Step {
-        match breaker.admit(at.now, at.dice, at.out) {
-            Ok(permit) => self.take_off(Held::Permit(Arc::clone(breaker), permit), None, at),
-            // An open breaker ends the loop (A1): what the caller learns is the failure that opened it.
-            Err(_) if !self.history.is_empty() => self.give_up(at),
-            Err(rejection) => reject(rejection, at),
-        }
-    }
-
-    fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
+    pub(super) fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
         if let Some(seat) = roster.pick(&self.tried, at.now, at.dice, at.out) {
             return self.seated(roster, seat, at);
         }
@@ -333,7 +310,7 @@ impl Execution {
         });
     }
 
-    fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
+    pub(super) fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
         self.attempts += 1;
         let passes = std::mem::take(&mut self.passes);
         self.flight = Some(Flight { began: at.now, seat, passes });
@@ -406,16 +383,6 @@ impl Execution {
             _ => None,
         }
     }
-}
-
-/// Ends a call that nobody was asked for.
-pub(super) fn reject(rejection: Rejection, at: &mut Moment<'_>) -> Step {
-    at.out.emit(EventKind::CallRejected, || Event::CallRejected {
-        source: rejection.source.clone(),
-        reason: rejection.reason,
-        retry_after: rejection.retry_after,
-    });
-    Step::Finish(Finish::Reject(rejection))
 }
 
 /// A wait for a node is never shorter than this, so that a stale estimate cannot spin.

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::execution::reject;
-use super::{Execution, Moment, Pause, Step, Target};
-use crate::base::{Outbox, Rejection, SourceId, Time, Verdict};
+use super::execution::Held;
+use super::{Execution, Finish, Moment, Pause, Step, Target};
+use crate::base::{Event, EventKind, Outbox, Rejection, SourceId, Time, Verdict};
+use crate::policy::breaker::Breaker;
 use crate::policy::limit::{Concurrency, Outcome, Place, Rate, Ration, Slot, concurrency, rate};
 
 /// The longest that a callee's own word keeps a rate limit closed: what a node's cool-down is capped by.
@@ -108,6 +109,39 @@ impl Execution {
             Passage::Shut(rejection) => Err(reject(rejection, at)),
         }
     }
+
+    /// Asks for admission where the attempt is to be made.
+    fn ask_target(&mut self, at: &mut Moment<'_>) -> Step {
+        let plan = Arc::clone(&self.plan);
+        match &plan.target {
+            Target::Bare => self.take_off(Held::Nothing, None, at),
+            Target::Breaker(breaker) => self.through(breaker, at),
+            Target::Keyed(keyed) => {
+                let breaker = keyed.get(self.key(), at.now);
+                self.through(&breaker, at)
+            }
+            Target::Roster(roster) => self.among(roster, at),
+        }
+    }
+
+    fn through(&mut self, breaker: &Arc<Breaker>, at: &mut Moment<'_>) -> Step {
+        match breaker.admit(at.now, at.dice, at.out) {
+            Ok(permit) => self.take_off(Held::Permit(Arc::clone(breaker), permit), None, at),
+            // An open breaker ends the loop (A1): what the caller learns is the failure that opened it.
+            Err(_) if !self.history.is_empty() => self.give_up(at),
+            Err(rejection) => reject(rejection, at),
+        }
+    }
+}
+
+/// Ends a call that nobody was asked for.
+fn reject(rejection: Rejection, at: &mut Moment<'_>) -> Step {
+    at.out.emit(EventKind::CallRejected, || Event::CallRejected {
+        source: rejection.source.clone(),
+        reason: rejection.reason,
+        retry_after: rejection.retry_after,
+    });
+    Step::Finish(Finish::Reject(rejection))
 }
 
 impl Limits {

@@ -429,7 +429,7 @@ proptest! {
             live.retain(|(_, step)| !matches!(step, Step::Finish(_)));
             let running = live.iter().filter(|(_, step)| matches!(step, Step::Attempt(_))).count();
             prop_assert!(bulkhead.load().in_use as usize >= running);
-            prop_assert_eq!(breaker.metrics(calls.now).in_flight as usize, running);
+            prop_assert_eq!(breaker.metrics(calls.now).in_flight, running as u64);
         }
         for (mut call, _) in live {
             calls.moment(|at| call.abandon(at));
