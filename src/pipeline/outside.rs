@@ -39,6 +39,9 @@ impl Execution {
                 self.in_turn(roster, at)
             }
         };
+        if !matches!(step, Step::Attempt(_)) {
+            self.passes.give_back(at.now, at.out);
+        }
         self.or_fall_back(step)
     }
 }
