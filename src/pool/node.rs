@@ -16,6 +16,8 @@
 //! acquit a node that real traffic convicted. An *outage* lasts from the first flag set to the last
 //! flag cleared, however often the evidence changes its mind in between.
 
+mod looks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +26,8 @@ use super::detector::{Detector, Opinion};
 use super::load::Load;
 use super::outlier::Conduct;
 use super::rebalance::Round;
-use super::reliability::Record;
-use super::view::{Cooling, Evidence, NodeState, NodeView};
-use crate::base::{Blame, FailureKind, NodeId, Time, Verdict};
+use super::view::{Evidence, NodeState};
+use crate::base::{Blame, NodeId, Time, Verdict};
 
 /// The share of a new sample in the mean latency: about the last ten calls matter.
 const LATENCY_SHARE: f64 = 0.2;
@@ -290,23 +291,6 @@ impl Node {
 
     // ---- looks ----
 
-    /// What its reliability is made of. `returns`: can what speaks against it be taken back without help?
-    pub(super) fn record(&self, returns: bool, now: Time) -> Record {
-        let Ledger { since, repairs, calls, failed, handled } = self.ledger;
-        let present = self.outage.map_or(Duration::ZERO, |outage| now.since(outage.since));
-        Record {
-            watched: since.map_or(Duration::ZERO, |since| now.since(since)),
-            down: repairs + present,
-            repairs,
-            failures: self.failures,
-            recoveries: self.recoveries,
-            calls,
-            failed,
-            handled,
-            recoverable: self.open_to_traffic() && (self.convictions == 0 || returns),
-        }
-    }
-
     /// ready = enabled ∧ not draining ∧ nobody speaks against it.
     pub(super) const fn ready(&self) -> bool {
         self.open_to_traffic() && self.convictions == 0
@@ -400,35 +384,6 @@ impl Node {
 
     pub(super) fn last_error(&self) -> Option<Arc<str>> {
         self.last_error.clone()
-    }
-
-    pub(super) fn view(
-        &self,
-        cooling: Option<(Time, FailureKind, &str)>,
-        now: Time,
-        usual: f64,
-        share: f64,
-    ) -> NodeView {
-        NodeView {
-            id: self.id,
-            name: self.config.name.clone(),
-            state: self.state(),
-            enabled: self.enabled,
-            ready: self.ready(),
-            convicted_by: Evidence::ALL.into_iter().filter(|&by| self.convicted_by(by)).collect(),
-            down_since: self.outage.map(|outage| outage.since),
-            in_flight: self.load.in_flight(),
-            load: self.load.work(now, usual),
-            share,
-            latency: self.latency.map(Duration::from_secs_f64),
-            failures: self.failures,
-            recoveries: self.recoveries,
-            weight: self.config.weight,
-            tier: self.config.tier,
-            last_error: self.last_error(),
-            cooling: cooling.map(|(until, kind, domain)| Cooling { until, kind, domain: domain.into() }),
-            ejected_until: self.conduct.out_until(now),
-        }
     }
 
     fn blame(&mut self, why: &str) {
