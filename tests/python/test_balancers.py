@@ -40,7 +40,7 @@ def counted(pool: Any, calls: int) -> Counter[str]:
 
 
 @pytest.mark.parametrize("balancer", NAMED)
-def test_every_balancer_gives_equals_the_same(balancer: str) -> None:
+def test_every_balancer_gives_equals_the_same(balancer: str, clock: ManualClock) -> None:
     """P(i) = 1/N for equal nodes, whichever strategy; six standard deviations are allowed."""
     seen = counted(manager("a", "b", "c", balancer=balancer), 3000)
     assert all(abs(seen[name] - 1000) < 160 for name in "abc"), seen
