@@ -114,7 +114,7 @@ impl Guard {
         let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone };
         let vectorcall = match colour {
             Colour::Function => function::vectorcall(&guard),
-            Colour::Coroutine => coroutine::vectorcall,
+            Colour::Coroutine => coroutine::vectorcall(py, &guard),
             Colour::Generator => generator::vectorcall,
             Colour::AsyncGenerator => async_stream::vectorcall,
         };
@@ -138,6 +138,11 @@ impl Guard {
     /// The breaker, where it is all there is: then a call that goes well may pass by the inline doors.
     pub(super) const fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
         self.lone.as_ref()
+    }
+
+    /// Is every value good as it is?
+    pub(super) fn takes_values_as_they_are(&self) -> bool {
+        self.wiring.validate.is_none() && self.wiring.judge.trusts_values()
     }
 
     /// The plan for a call that begins now.
