@@ -13,6 +13,7 @@ Everything public is listed below.
 
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Rule, Verdict, classify
+from holdfast._detector import DeadlineDetector, PhiAccrualDetector, ThresholdDetector
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
     BudgetExhausted,
@@ -27,6 +28,7 @@ from holdfast._exceptions import (
     StreamInterrupted,
     Truncated,
 )
+from holdfast._fallback import Fallback
 from holdfast._history import Tried, history
 from holdfast._llm import llm_defaults
 from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
@@ -51,8 +53,10 @@ __all__ = [
     "CircuitOpen",
     "ConfigurationError",
     "CountWindow",
+    "DeadlineDetector",
     "Event",
     "FailoverManager",
+    "Fallback",
     "Heartbeat",
     "HoldfastError",
     "HttpProbe",
@@ -61,6 +65,7 @@ __all__ = [
     "Node",
     "NodeView",
     "Permit",
+    "PhiAccrualDetector",
     "Pipeline",
     "RateLimited",
     "Rejected",
@@ -69,6 +74,7 @@ __all__ = [
     "Rule",
     "StreamInterrupted",
     "TcpProbe",
+    "ThresholdDetector",
     "Timeout",
     "Tried",
     "Truncated",

@@ -27,6 +27,7 @@ __all__ = [
     "BreakerMetrics",
     "CircuitBreaker",
     "FailoverManager",
+    "FailureDetector",
     "Guard",
     "GuardStep",
     "GuardedAsyncGenerator",
@@ -69,6 +70,7 @@ __all__ = [
     "step_clock",
     "take_errands",
     "take_events",
+    "wall",
 ]
 
 _Seconds: TypeAlias = float | timedelta
@@ -91,11 +93,21 @@ _Answers: TypeAlias = tuple[
 # and a task.
 _Asked: TypeAlias = tuple[Any, ...]
 
-# Node, name, weight, tier, its callables in the order of the colours, how its heartbeat asks.
-_NodeRow: TypeAlias = tuple[object, str, float, int, list[Callable[..., Any] | None], _Asked | None]
+# Interval, failure_threshold, recovery_threshold, timeout, jitter, detector, whether nodes are asked.
+_Beat: TypeAlias = tuple[_Seconds, int, int, _Seconds, float, FailureDetector | None, bool]
 
-# Interval, failure_threshold, recovery_threshold, timeout, jitter.
-_Beat: TypeAlias = tuple[_Seconds, int, int, _Seconds, float]
+# Node, name, weight, tier, its callables in the order of the colours, how its heartbeat asks, domains, whether
+# it is heard and its own heartbeat.
+_NodeRow: TypeAlias = tuple[
+    object,
+    str,
+    float,
+    int,
+    list[Callable[..., Any] | None],
+    _Asked | None,
+    list[str],
+    tuple[bool, _Beat | None],
+]
 
 # Kind, source, at, seq, fields, the ids of the source and its owners.
 _EventRow: TypeAlias = tuple[str, str, datetime, int, dict[str, Any], tuple[int, ...]]
@@ -319,6 +331,7 @@ class Pipeline:
         classify: _Judge,
         answers: _Answers,
         name: str,
+        fallback: object = None,
         like: Pipeline | None = None,
     ) -> Self: ...
     @property
@@ -358,6 +371,7 @@ class FailoverManager:
         answers: _Answers,
         exhausted: Literal["fail_fast", "wait", "try_anyway"],
         cooldown_cap: float | timedelta,
+        fallback: object = None,
     ) -> Self: ...
     @property
     def name(self) -> str:
@@ -410,6 +424,27 @@ class Order:
         """The task has ended well, or because of `problem`: a few words without secrets."""
     def awake(self) -> None:
         """Whoever does the task is awake."""
+
+class FailureDetector:
+    """A detector that hears beats and misses, and tells what it thinks."""
+
+    def __new__(cls, kind: str, *fields: Any) -> Self: ...
+    def beat(self, at: _Seconds | None = None) -> None:
+        """Hears a beat at `at`, in seconds of any clock that only moves on; without it, now."""
+    def miss(self, at: _Seconds | None = None) -> None:
+        """Hears that a question was not answered."""
+    def opinion(self, at: _Seconds | None = None) -> Literal["well", "suspect", "lost", "reviving"]:
+        """What it thinks at `at`."""
+    def is_available(self, at: _Seconds | None = None) -> bool:
+        """Is the node not given up?"""
+    def is_suspect(self, at: _Seconds | None = None) -> bool:
+        """Is it under suspicion, or given up?"""
+    def excuse(self, seconds: _Seconds) -> None:
+        """Takes `seconds` off the silence: we ourselves were not there to hear."""
+    @property
+    def misses(self) -> int:
+        """Misses in a row, up to now."""
+    def _phi(self, at: _Seconds | None = None) -> float | None: ...
 
 @final
 class NodeView:
@@ -630,6 +665,9 @@ def flush_events(timeout: float) -> bool:
 
 def now() -> float:
     """Seconds since the process' own origin."""
+
+def wall() -> float:
+    """Seconds of the wall clock since 1970."""
 
 def quicken_state(kind: type[CircuitBreaker], /) -> None:
     """Puts a quick `state` into a subclass."""

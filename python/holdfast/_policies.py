@@ -9,6 +9,7 @@ from __future__ import annotations
 from holdfast import _classify, _native, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._exceptions import Truncated, refuse
+from holdfast._fallback import as_fallback
 from holdfast._retry import Retry
 from holdfast._timeout import Timeout
 from holdfast._values import State, label
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from holdfast._completion import Completion, Governor
     from holdfast._events import Event
     from holdfast._exceptions import StreamInterrupted
+    from holdfast._fallback import Fallback
     from holdfast._values import Seconds
 
     P = ParamSpec("P")
@@ -35,12 +37,13 @@ if TYPE_CHECKING:
 class Pipeline(Guarding, State, _native.Pipeline):
     """Several policies as one guard; ``None`` means that a policy is off.
 
-    The order is fixed, outer to inner: total deadline, attempts, breaker, attempt timeout, the call.
+    The order is fixed, outer to inner: total deadline, fallback, attempts, breaker, attempt timeout, the call.
 
     Args:
         retry: A :class:`Retry`, or its number of attempts.
         breaker: A :class:`CircuitBreaker`, or its failure threshold.
         timeout: A :class:`Timeout`, or its total in seconds.
+        fallback: A :class:`Fallback`: another answer when all this has failed.
         classify: ``exc -> Verdict`` (or ``"ok"``, ``"fail"``, ``"throttled"``, ``"ignore"``; ``None`` for the
             rules that would have applied anyway).
         validate: ``answer -> object``: raises, or returns ``False``, if a complete answer must not be
@@ -68,6 +71,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
         retry: Retry | int | None = None,
         breaker: CircuitBreaker | int | None = None,
         timeout: Timeout | Seconds | None = None,
+        fallback: Fallback | float | None = None,
         validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
@@ -79,6 +83,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
         retry = as_retry(retry)
         answers = checked_answers(validate, resume, _completion)
         breaker = as_breaker(breaker)
+        fallback = as_fallback(fallback)
         self = super().__new__(
             cls,
             retry=retry,
@@ -86,12 +91,14 @@ class Pipeline(Guarding, State, _native.Pipeline):
             timeout=as_timeout(timeout),
             classify=compose(classify, breaker.classify if breaker is not None else None, retry, _rules),
             answers=answers,
+            fallback=fallback,
             name=label(name, "pipeline"),
             like=_like,
         )
         given = {
             "retry": retry,
             "breaker": breaker,
+            "fallback": fallback,
             "validate": validate,
             "classify": classify,
             "resume": resume,
@@ -102,6 +109,12 @@ class Pipeline(Guarding, State, _native.Pipeline):
 
     def _as_pipeline(self) -> Pipeline:
         return self
+
+    @property
+    def fallback(self) -> Fallback | None:
+        """Its fallback, or ``None``."""
+        given: Fallback | None = self._given["fallback"]
+        return given
 
     def stream(
         self, fn: Callable[P, Iterable[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -124,7 +137,12 @@ class Pipeline(Guarding, State, _native.Pipeline):
         return _events.subscribe(listener, source_id=self.source_id)
 
     def __repr__(self) -> str:
-        parts = {"retry": self.retry, "breaker": self.breaker, "timeout": self.timeout}
+        parts = {
+            "retry": self.retry,
+            "breaker": self.breaker,
+            "timeout": self.timeout,
+            "fallback": self.fallback,
+        }
         return f"Pipeline({', '.join(f'{k}={v!r}' for k, v in parts.items() if v is not None)})"
 
 
@@ -133,6 +151,7 @@ def resilient(
     retry: Retry | int | None = None,
     breaker: CircuitBreaker | int | None = None,
     timeout: Timeout | Seconds | None = None,
+    fallback: Fallback | float | None = None,
     validate: Validate | None = None,
     classify: Classifier | None = None,
     resume: Resume | None = None,
@@ -143,6 +162,7 @@ def resilient(
         retry=retry,
         breaker=breaker,
         timeout=timeout,
+        fallback=fallback,
         validate=validate,
         classify=classify,
         resume=resume,

@@ -158,6 +158,13 @@ events! {
         /// How many attempts had been made.
         attempts: u32,
     }
+    /// A call that failed was given another answer.
+    FallbackUsed = "fallback_used" {
+        /// Which: "value", "call" or "last_good".
+        how: &'static str,
+        /// The last failure; "rejected" if nobody was asked.
+        error: &'static str,
+    }
     /// A call outlived one of its clocks.
     CallTimedOut = "call_timed_out" {
         /// Which clock: "total", "attempt", "first_item", "idle".

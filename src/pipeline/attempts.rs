@@ -33,7 +33,8 @@ impl Execution {
     pub fn answer_backoff(&mut self, answer: Option<Duration>, at: &mut Moment<'_>) -> Step {
         let wait = answer.or_else(|| Backoff::default().wait(self.retries, self.waited, at.dice));
         let wish = std::mem::take(&mut self.wish);
-        self.sleep(wait.unwrap_or_default().max(wish), at)
+        let step = self.sleep(wait.unwrap_or_default().max(wish), at);
+        self.or_fall_back(step)
     }
 
     fn schedule(&mut self, failure: &Failure, at: &mut Moment<'_>) -> Step {

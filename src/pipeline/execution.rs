@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::roster::Seat;
 use super::{Attempt, Exhausted, Finish, Plan, Roster, Step, Target, Tried};
 use crate::base::error::RejectionKind;
-use crate::base::{Dice, Event, EventKind, NodeId, Outbox, Rejection, Time, Verdict};
+use crate::base::{Dice, Event, EventKind, FailureKind, NodeId, Outbox, Rejection, Time, Verdict};
 use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::{Expiry, Phase};
 
@@ -33,6 +33,10 @@ pub struct Execution {
     /// The wait that the callee asked for, while the user's own back-off is asked for its.
     pub(super) wish: Duration,
     pub(super) committed: bool,
+    /// Has anything ever been handed out? Then no other answer can stand in its place.
+    begun: bool,
+    /// What the latest attempt failed by; none if it was ignored.
+    latest: Option<FailureKind>,
     flight: Option<Flight>,
     pub(super) tried: Vec<NodeId>,
     pub(super) history: Vec<Tried>,
@@ -71,6 +75,8 @@ impl Execution {
             waited: Duration::ZERO,
             wish: Duration::ZERO,
             committed: false,
+            begun: false,
+            latest: None,
             flight: None,
             tried: Vec::new(),
             history: Vec::new(),
@@ -79,6 +85,7 @@ impl Execution {
             roster.count_call();
         }
         let step = call.next_attempt(at);
+        let step = call.or_fall_back(step);
         (call, step)
     }
 
@@ -96,6 +103,8 @@ impl Execution {
             waited: Duration::ZERO,
             wish: Duration::ZERO,
             committed: false,
+            begun: false,
+            latest: None,
             flight: Some(Flight { began, seat }),
             tried: Vec::new(),
             history: Vec::new(),
@@ -104,7 +113,8 @@ impl Execution {
 
     /// The wait of a [`Step::Sleep`] is over.
     pub fn wake(&mut self, at: &mut Moment<'_>) -> Step {
-        self.next_attempt(at)
+        let step = self.next_attempt(at);
+        self.or_fall_back(step)
     }
 
     /// What came of the attempt.
@@ -114,7 +124,8 @@ impl Execution {
             self.with_permit(|_, permit| permit.mark_late());
         }
         let (node, took) = self.land(verdict, at);
-        match verdict {
+        self.latest = verdict.failure().map(|failure| failure.kind);
+        let step = match verdict {
             Verdict::Ok => self.succeeded(missed, at),
             Verdict::Ignore => Step::Finish(Finish::Raise),
             Verdict::Fail(failure) | Verdict::Throttled(failure) => {
@@ -126,11 +137,20 @@ impl Execution {
                 });
                 self.after_failure(failure, node, at)
             }
-        }
+        };
+        self.or_fall_back(step)
+    }
+
+    /// The fallback has answered: from now on the call has not failed.
+    pub fn fell_back(&self, how: &'static str, at: &mut Moment<'_>) {
+        let error = self.latest.map_or("rejected", FailureKind::as_str);
+        let source = self.plan.source.clone();
+        at.out.emit(EventKind::FallbackUsed, || Event::FallbackUsed { source, how, error });
     }
 
     /// The stream's first content item is on its way to the caller: from now on nothing is tried again (A7).
     pub fn commit(&mut self, now: Time) {
+        self.begun = true;
         if !std::mem::replace(&mut self.committed, true) {
             self.with_permit(|breaker, permit| breaker.first_item(permit, now));
         }
@@ -192,6 +212,20 @@ impl Execution {
     #[must_use]
     pub const fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// A call that would end badly ends with another answer, where there may be one.
+    pub(super) fn or_fall_back(&self, step: Step) -> Step {
+        let Some(fallback) = self.plan.fallback.filter(|_| !self.begun) else { return step };
+        let covered = match &step {
+            Step::Finish(Finish::Reject(_) | Finish::Late(_)) => true,
+            Step::Finish(Finish::Raise) => self.latest.map_or(fallback.asked, |kind| fallback.covers(kind)),
+            _ => false,
+        };
+        match step {
+            Step::Finish(finish) if covered => Step::Finish(Finish::FallBack(Box::new(finish))),
+            step => step,
+        }
     }
 
     /// Admits the next attempt, or says why there is none.

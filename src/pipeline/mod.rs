@@ -3,7 +3,7 @@
 //! The order of the policies, outer to inner, as one formula:
 //!
 //! ```text
-//! deadline( attempts[ budget · pick a node ]( breaker( attempt and first-item and idle clock( the call ))))
+//! deadline( fallback( attempts[ budget · pick a node ]( breaker( attempt, first-item and idle clock( the call )))))
 //! ```
 //!
 //! Why this order: the deadline bounds everything, waiting too; attempts sit outside the breaker, so that it
@@ -18,6 +18,8 @@
 //!     │  wake  ▲     │           └────── record(failure, nothing left) ──► Finish(Raise)
 //!     └────────┘     └─ nobody may be asked ──► Finish(Reject)
 //! ```
+//!
+//! An end other than `Return` becomes `FallBack` where there is a fallback and nothing was handed out yet.
 //!
 //! It does not call the user's function, wait, read a clock or judge an exception: the driver does, and
 //! reports back. A policy that is not configured costs nothing.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Roster;
 use crate::base::{Source, Time};
 use crate::policy::breaker::{Breaker, Keyed};
+use crate::policy::fallback::FallbackConfig;
 use crate::policy::retry::{Backoff, RetryConfig};
 use crate::policy::timeout::{Expiry, Phase, TimeoutConfig, Which};
 
@@ -61,6 +62,8 @@ pub struct Plan {
     pub target: Target,
     /// What to do when no node may be asked.
     pub exhausted: Exhausted,
+    /// Whether another answer is given when all this has failed; none: the failure is raised.
+    pub fallback: Option<FallbackConfig>,
     /// The most attempts, whatever the policies allow; none: as many as they do.
     pub cap: Option<u32>,
 }
@@ -75,6 +78,7 @@ impl Plan {
             timeout: TimeoutConfig::default(),
             target: Target::Bare,
             exhausted: Exhausted::default(),
+            fallback: None,
             cap: None,
         }
     }

@@ -45,6 +45,8 @@ pub enum Finish {
     Reject(Rejection),
     /// The last attempt's value came after this clock had expired, and late values are not wanted.
     Late(Expiry),
+    /// Ask the fallback for another answer; if it has none, end in this way.
+    FallBack(Box<Self>),
 }
 
 /// A failed attempt, as the history tells it.

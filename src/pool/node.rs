@@ -26,6 +26,8 @@ use crate::base::{FailureKind, NodeId, Time, Verdict};
 
 /// The share of a new sample in the mean latency: about the last ten calls matter.
 const LATENCY_SHARE: f64 = 0.2;
+/// Why a node that is only heard fell under suspicion.
+const SILENCE: &str = "silence";
 
 /// What a judgment changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +136,7 @@ impl Node {
     /// Its heartbeat came.
     pub(super) fn beat(&mut self, now: Time) -> Change {
         let Some(detector) = &mut self.detector else { return Change::None };
-        match detector.beat() {
+        match detector.beat(now) {
             Opinion::Reviving => self.revive(),
             Opinion::Well | Opinion::Suspect | Opinion::Lost => {
                 self.suspect = false;
@@ -151,7 +153,21 @@ impl Node {
     /// Its heartbeat stayed away, because of `why`.
     pub(super) fn miss(&mut self, why: &str, now: Time) -> Change {
         let Some(detector) = &mut self.detector else { return Change::None };
-        match detector.miss() {
+        let opinion = detector.miss(now);
+        self.doubt(opinion, why, now)
+    }
+
+    /// Nothing was heard of it.
+    pub(super) fn look(&mut self, now: Time) -> Change {
+        let Some(detector) = &mut self.detector else { return Change::None };
+        match detector.look(now) {
+            Opinion::Well | Opinion::Reviving => Change::None,
+            opinion => self.doubt(opinion, SILENCE, now),
+        }
+    }
+
+    fn doubt(&mut self, opinion: Opinion, why: &str, now: Time) -> Change {
+        match opinion {
             Opinion::Lost => {
                 self.suspect = false;
                 self.convict(Evidence::Heartbeat, why, now)
@@ -247,6 +263,31 @@ impl Node {
 
     pub(super) const fn in_flight(&self) -> u32 {
         self.in_flight
+    }
+
+    /// Is there somebody who judges its heartbeat?
+    pub(super) const fn is_heard(&self) -> bool {
+        self.detector.is_some()
+    }
+
+    /// When its silence will mean something next.
+    pub(super) fn next_look(&self, now: Time) -> Option<Time> {
+        self.detector.as_ref()?.next_change(now)
+    }
+
+    /// Does its silence count, if it is listened to?
+    pub(super) fn counts_silence(&self) -> bool {
+        self.detector.as_ref().is_some_and(Detector::counts_silence)
+    }
+
+    /// We were not there for `span` (P6), or, with none, for nobody knows how long.
+    pub(super) fn excuse(&mut self, span: Option<Duration>) {
+        if let Some(detector) = &mut self.detector {
+            match span {
+                Some(span) => detector.excuse(span),
+                None => detector.listen_anew(),
+            }
+        }
     }
 
     pub(super) fn misses(&self) -> u32 {

@@ -13,6 +13,7 @@ mod bridge;
 mod call;
 mod clock;
 mod convert;
+mod detector;
 mod errands;
 mod errors;
 mod events;
@@ -56,6 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policies::Timeout>()?;
     module.add_class::<policies::Pipeline>()?;
     module.add_class::<pool::FailoverManager>()?;
+    module.add_class::<detector::FailureDetector>()?;
     module.add_class::<views::NodeView>()?;
     module.add_class::<views::ManagerMetrics>()?;
     module.add_class::<errands::Order>()?;
@@ -85,6 +87,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(events::close_events, module)?)?;
     module.add_function(wrap_pyfunction!(events::flush_events, module)?)?;
     module.add_function(wrap_pyfunction!(clock::now, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::wall, module)?)?;
     module.add_function(wrap_pyfunction!(clock::install_manual_clock, module)?)?;
     module.add_function(wrap_pyfunction!(clock::remove_manual_clock, module)?)?;
     module.add_function(wrap_pyfunction!(clock::advance_clock, module)?)?;

@@ -41,7 +41,7 @@ fn config_error(py: Python<'_>, error: &ConfigError) -> PyErr {
     errors::config(py, error)
 }
 
-/// Reads `(node, name, weight, tier, callables, probe)`.
+/// Reads `(node, name, weight, tier, callables, probe, domains, (is heard, own heartbeat))`.
 fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
     let row = row.cast::<PyTuple>()?;
     let name: String = row.get_item(1)?.extract()?;
@@ -56,7 +56,9 @@ fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
         NodeTargets { node: row.get_item(0)?.unbind(), callables: [next(), next(), next(), next()] };
     let how = row.get_item(5)?;
     let asked = if how.is_none() { None } else { Some(heartbeat::asked(how.cast::<PyTuple>()?)?) };
-    config.heartbeat = asked.is_some();
+    let (heard, own): (bool, Option<Bound<'_, PyTuple>>) = row.get_item(7)?.extract()?;
+    config.heartbeat = heard;
+    config.own_heartbeat = own.map(|fields| heartbeat::config(&fields)).transpose()?;
     config.validate().map_err(|error| config_error(row.py(), &error))?;
     Ok(Described { config, targets, asked })
 }
@@ -79,7 +81,7 @@ impl FailoverManager {
 impl FailoverManager {
     #[new]
     #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted,
-                        cooldown_cap))]
+                        cooldown_cap, fallback=None))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -92,6 +94,7 @@ impl FailoverManager {
         answers: Answers,
         exhausted: &Bound<'_, PyAny>,
         cooldown_cap: &Bound<'_, PyAny>,
+        fallback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = classify.py();
         let described = nodes.iter().map(describe).collect::<PyResult<Vec<_>>>()?;
@@ -124,6 +127,7 @@ impl FailoverManager {
             )?,
             key: None,
             answers,
+            fallback,
             pulse: Some(Arc::clone(&pulse)),
         };
         let manager = Self {
@@ -262,6 +266,9 @@ impl FailoverManager {
     fn beat(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let id = self.id_of(py, name)?;
         moment(|at| self.roster.pool().beat(id, at.now, at.out));
+        // From now on its silence counts: somebody must listen.
+        self.pulse.ensure()?;
+        self.pulse.wake();
         Ok(())
     }
 

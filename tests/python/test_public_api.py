@@ -34,7 +34,7 @@ CIRCUIT_BREAKER: dict[str, object] = {
     "key": None,
 }
 PIPELINE: dict[str, object] = dict.fromkeys(
-    ("retry", "breaker", "timeout", "validate", "classify", "resume", "name")
+    ("retry", "breaker", "timeout", "fallback", "validate", "classify", "resume", "name")
 )
 
 # What users may rely on: each field and its default, in order for those that are given by position.
@@ -58,6 +58,18 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
     hf.Timeout: (
         ("total",),
         {"total": None, "attempt": None, "first_item": None, "idle": None, "late": "return"},
+    ),
+    hf.Fallback: (
+        (),
+        {
+            "value": hf.DEFAULT,
+            "call": None,
+            "last_good": None,
+            "on": None,
+            "cache": None,
+            "key": None,
+            "max_entries": 1000,
+        },
     ),
     hf.Pipeline: ((), PIPELINE),
     hf.resilient: ((), PIPELINE),
@@ -86,7 +98,23 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "recovery_threshold": 2,
             "timeout": 5.0,
             "jitter": 0.1,
-            "probe": REQUIRED,
+            "detector": None,
+            "probe": None,
+        },
+    ),
+    hf.ThresholdDetector: (
+        ("failure_threshold", "recovery_threshold"),
+        {"failure_threshold": 3, "recovery_threshold": 2},
+    ),
+    hf.DeadlineDetector: (("timeout",), {"timeout": None, "suspect_after": None}),
+    hf.PhiAccrualDetector: (
+        ("threshold",),
+        {
+            "threshold": 8.0,
+            "min_std": 0.1,
+            "acceptable_pause": None,
+            "first_interval": None,
+            "max_samples": 200,
         },
     ),
     hf.HttpProbe: (
@@ -104,6 +132,7 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "breaker": hf.DEFAULT,
             "retry": None,
             "timeout": None,
+            "fallback": None,
             "validate": None,
             "classify": None,
             "resume": None,
@@ -179,6 +208,7 @@ def states() -> list[object]:
         hf.RetryBudget(),
         hf.Pipeline(retry=3),
         hf.FailoverManager([hf.Node("a", is_long)], heartbeat=None),
+        hf.PhiAccrualDetector(),
     ]
 
 

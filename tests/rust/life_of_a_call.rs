@@ -84,6 +84,7 @@ impl Stage {
                 let detail = rejection.detail.as_deref().unwrap_or_default();
                 format!("reject: {} ({detail})", rejection.reason)
             }
+            Finish::FallBack(_) => "fall back".to_owned(),
         };
         self.say(&line);
     }

@@ -10,6 +10,13 @@ and bounded in time; `FailoverChatModel(nodes)` is one chat model over several. 
 `chat_model.py`    one chat model behind a pipeline: a subclass of the model's own class, made on the fly
 `failover.py`      several chat models behind a manager, seen as one
 `runnable.py`      every other runnable: behind a pipeline, or several behind a manager
+`retry.py`         what stands where LangChain's `RunnableRetry` stands
+`fallbacks.py`     what stands where its `RunnableWithFallbacks` stands
+`_drop_in.py`      what these two share
+`_paths.py`        every call path that LangChain has, by way of one attempt
+`_runs.py`         the runs of one call in traces
+`_replay.py`       a streamed input, for more than one attempt
+`_v3.py`           the typed streams of `stream_events(version="v3")`
 `_bindings.py`     tools and schemas, translated by each node for itself
 `_copies.py`       the same runnable with the retries of its SDK off, on a copy
 `_messages.py`     the attempts of one call, and who answered
@@ -27,11 +34,15 @@ except ImportError as _missing:
 
 from holdfast.langchain.chat_model import guard_chat_model
 from holdfast.langchain.failover import FailoverChatModel
+from holdfast.langchain.fallbacks import ResilientFallbacks
+from holdfast.langchain.retry import ResilientRetry
 from holdfast.langchain.runnable import FailoverRunnable, ResilientRunnable, with_resilience, wrap_runnable
 
 __all__ = [
     "FailoverChatModel",
     "FailoverRunnable",
+    "ResilientFallbacks",
+    "ResilientRetry",
     "ResilientRunnable",
     "guard_chat_model",
     "with_resilience",

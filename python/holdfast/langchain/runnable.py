@@ -1,8 +1,8 @@
 """Runnables behind a pipeline, and several behind a manager.
 
 A chat model becomes a chat model (`chat_model.py`), a binding stays a binding around its guarded model.
-Everything else (retrievers, chains, lambdas) becomes a `ResilientRunnable`. Batches go element by element
-through `invoke`, so that one element's failure costs only that element.
+Everything else (retrievers, chains, lambdas) becomes a `ResilientRunnable`, guarded on every path that
+LangChain has (`_paths.py`); a batch element by element, so that one element's failure costs only that one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 
 import holdfast as hf
+from holdfast._chat import is_chat_model
 from holdfast.langchain._copies import without_sdk_retries
-from holdfast.langchain._messages import closing_async
 from holdfast.langchain._nodes import Targets, manager_for_llms
+from holdfast.langchain._paths import Bare, GuardedPaths
 from holdfast.langchain.chat_model import guard_chat_model
 
-Bare = Runnable[Any, Any]
 AnyRunnable = TypeVar("AnyRunnable", bound=Runnable[Any, Any])
 
 
@@ -50,56 +50,16 @@ def wrap_runnable(pipeline: Any, runnable: Runnable[Any, Any]) -> Runnable[Any, 
             return ResilientRunnable(pipeline, runnable)
 
 
-class _Guarded(Runnable[Any, Any]):
-    """What a guarded runnable and a pool of them share: every path is one of four drivers around an attempt.
+class _Guarded(GuardedPaths, Runnable[Any, Any]):
+    """What a guarded runnable and a pool of them share: what they say of themselves.
 
-    The runs of the attempts are children of the caller's run, as they would be without the guard.
+    One call is one run in the trace, with a child for each attempt, as LangChain's own retries have it.
     """
 
     @property
     @abstractmethod
     def _model(self) -> Runnable[Any, Any]:
         """The runnable that speaks for this one where its types are asked for."""
-
-    @abstractmethod
-    def _run(self, attempt: Callable[[Bare], Any]) -> Any: ...
-
-    @abstractmethod
-    async def _arun(self, attempt: Callable[[Bare], Awaitable[Any]]) -> Any: ...
-
-    @abstractmethod
-    def _run_stream(self, attempt: Callable[[Bare], Iterator[Any]]) -> Iterator[Any]: ...
-
-    @abstractmethod
-    def _run_astream(self, attempt: Callable[[Bare], AsyncIterator[Any]]) -> AsyncIterator[Any]: ...
-
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
-        """One guarded call."""
-        configs = _configs(config)
-        return self._run(lambda runnable: runnable.invoke(input, next(configs), **kwargs))
-
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
-        """One guarded call, awaited."""
-        configs = _configs(config)
-        return await self._arun(lambda runnable: runnable.ainvoke(input, next(configs), **kwargs))
-
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any | None) -> Iterator[Any]:  # noqa: A002
-        """A guarded stream: asked again only while nothing has been handed out."""
-        configs = _configs(config)
-        yield from self._run_stream(lambda runnable: runnable.stream(input, next(configs), **kwargs))
-
-    async def astream(
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any | None,
-    ) -> AsyncIterator[Any]:
-        """A guarded asynchronous stream."""
-        configs = _configs(config)
-        items = self._run_astream(lambda runnable: runnable.astream(input, next(configs), **kwargs))
-        async with closing_async(items):
-            async for item in items:
-                yield item
 
     @property
     def InputType(self) -> type[Any]:  # noqa: N802
@@ -118,6 +78,10 @@ class _Guarded(Runnable[Any, Any]):
     def get_output_schema(self, config: RunnableConfig | None = None) -> Any:
         """The output schema of the guarded runnable."""
         return self._model.get_output_schema(config)
+
+    def get_graph(self, config: RunnableConfig | None = None) -> Any:
+        """The graph of the guarded runnable: a guard is no step of its own."""
+        return self._model.get_graph(config)
 
     @property
     def config_specs(self) -> list[Any]:
@@ -142,20 +106,20 @@ class ResilientRunnable(_Guarded):
     def _model(self) -> Runnable[Any, Any]:
         return self.bound
 
-    def _run(self, attempt: Callable[[Bare], Any]) -> Any:
-        return self.pipeline.call(attempt, self.bound)
+    def _speaks(self) -> bool:
+        return is_chat_model(self.bound)
 
-    async def _arun(self, attempt: Callable[[Bare], Awaitable[Any]]) -> Any:
-        async def on_bound() -> Any:
-            return await attempt(self.bound)
+    def _run(self, attempt: Callable[[Bare, str | None], Any]) -> Any:
+        return self.pipeline.call(attempt, self.bound, None)
 
-        return await self.pipeline.acall(on_bound)
+    async def _arun(self, attempt: Callable[[Bare, str | None], Awaitable[Any]]) -> Any:
+        return await self.pipeline.acall(attempt, self.bound, None)
 
-    def _run_stream(self, attempt: Callable[[Bare], Iterator[Any]]) -> Iterator[Any]:
-        return cast("Iterator[Any]", self.pipeline.stream(attempt, self.bound))
+    def _run_stream(self, attempt: Callable[[Bare, str | None], Iterator[Any]]) -> Iterator[Any]:
+        return cast("Iterator[Any]", self.pipeline.stream(attempt, self.bound, None))
 
-    def _run_astream(self, attempt: Callable[[Bare], AsyncIterator[Any]]) -> AsyncIterator[Any]:
-        return cast("AsyncIterator[Any]", self.pipeline.astream(attempt, self.bound))
+    def _run_astream(self, attempt: Callable[[Bare, str | None], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+        return cast("AsyncIterator[Any]", self.pipeline.astream(attempt, self.bound, None))
 
 
 class FailoverRunnable(_Guarded):
@@ -176,37 +140,32 @@ class FailoverRunnable(_Guarded):
         self.name: str | None = fields.get("name")
         self._targets = Targets()
         self._first = self._targets.of(nodes[0].target)
+        self._all_speak = all(is_chat_model(node.target) for node in nodes)
 
     @property
     def _model(self) -> Runnable[Any, Any]:
         return cast("Runnable[Any, Any]", self._first)
 
-    def _run(self, attempt: Callable[[Bare], Any]) -> Any:
-        return self.manager.run(lambda node: attempt(self._targets.of(node.target)))
+    def _speaks(self) -> bool:
+        return self._all_speak
 
-    async def _arun(self, attempt: Callable[[Bare], Awaitable[Any]]) -> Any:
+    def _run(self, attempt: Callable[[Bare, str | None], Any]) -> Any:
+        return self.manager.run(lambda node: attempt(self._targets.of(node.target), node.name))
+
+    async def _arun(self, attempt: Callable[[Bare, str | None], Awaitable[Any]]) -> Any:
         async def on(node: Any) -> Any:
-            return await attempt(self._targets.of(node.target))
+            return await attempt(self._targets.of(node.target), node.name)
 
         return await self.manager.arun(on)
 
-    def _run_stream(self, attempt: Callable[[Bare], Iterator[Any]]) -> Iterator[Any]:
+    def _run_stream(self, attempt: Callable[[Bare, str | None], Iterator[Any]]) -> Iterator[Any]:
         return cast(
-            "Iterator[Any]", self.manager.run_stream(lambda node: attempt(self._targets.of(node.target)))
+            "Iterator[Any]",
+            self.manager.run_stream(lambda node: attempt(self._targets.of(node.target), node.name)),
         )
 
-    def _run_astream(self, attempt: Callable[[Bare], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+    def _run_astream(self, attempt: Callable[[Bare, str | None], AsyncIterator[Any]]) -> AsyncIterator[Any]:
         return cast(
             "AsyncIterator[Any]",
-            self.manager.run_astream(lambda node: attempt(self._targets.of(node.target))),
+            self.manager.run_astream(lambda node: attempt(self._targets.of(node.target), node.name)),
         )
-
-
-def _configs(config: RunnableConfig | None) -> Iterator[RunnableConfig | None]:
-    """The config of each attempt: a run id may be used once, so only the first attempt has the one given."""
-    yield config
-    later = config
-    if config is not None and "run_id" in config:
-        later = cast("RunnableConfig", {key: value for key, value in config.items() if key != "run_id"})
-    while True:
-        yield later

@@ -16,10 +16,11 @@ use super::foreign;
 use super::guard::{Guard, GuardRef, packed};
 use super::raw::Visitor;
 use super::resume::{Input, Resumed, resume, unmistakable};
+use super::substitute::Instead;
 use super::under_way::Call;
 use super::wait::{Look, Nap};
 use crate::base::ConfigError;
-use crate::pipeline::Step;
+use crate::pipeline::{Finish, Step};
 use crate::policy::timeout::Phase;
 use crate::python::once::intern;
 use crate::python::{convert, errors};
@@ -34,6 +35,8 @@ pub(super) enum State {
     Running(Call, Py<PyAny>, Option<Alarm>),
     /// Between two attempts.
     Sleeping(Call, Nap),
+    /// In what stands in our place: the fallback's answer, or the keeping of a good one.
+    Instead(Py<PyAny>),
     /// Over.
     Done,
 }
@@ -59,7 +62,7 @@ enum Todo<'py> {
 /// How Python calls this guard of a coroutine function.
 pub fn vectorcall(py: Python<'_>, guard: &Guard) -> ffi::vectorcallfunc {
     let plan = &guard.wiring().plan;
-    if !guard.takes_values_as_they_are() || !awaitable::is_quick(py, guard.callee(), plan) {
+    if !guard.wiring().hands_answers_on() || !awaitable::is_quick(py, guard.callee(), plan) {
         return machined;
     }
     if plan.attempts() > 1 { awaitable::quick::<true> } else { awaitable::quick::<false> }
@@ -99,6 +102,7 @@ pub(super) fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
         },
         (State::Running(call, inner, alarm), input) => Todo::Resume(call, inner, alarm, input),
         (State::Sleeping(call, nap), input) => awake(py, call, nap, input),
+        (State::Instead(inner), input) => Todo::Return(instead(py, inner, input)),
     };
     carry_on(py, todo)
 }
@@ -200,13 +204,41 @@ fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
                 Err(error) => failed(error),
             };
         }
-        Step::Finish(finish) => {
-            return Todo::Return((State::Done, call.finish(py, finish).map(Resumption::Done)));
-        }
+        Step::Finish(finish) => return Todo::Return(end(py, call, finish)),
     };
     match next {
         Ok(step) => Todo::Follow(call, step, busy),
         Err(error) => failed(error),
+    }
+}
+
+/// The call is over, unless something stands in its place from now on.
+fn end(py: Python<'_>, mut call: Call, finish: Finish) -> Turn {
+    let going_on = match finish {
+        Finish::FallBack(otherwise) => call.instead(py, *otherwise, intern!(py, "_aanswer")),
+        finish => call.finish(py, finish).and_then(|value| {
+            let keeps = call.keeps();
+            let kept = if keeps { call.keep(py, intern!(py, "_akeep"), value.bind(py))? } else { None };
+            Ok(kept.map_or(Instead::Nothing(value), Instead::Made))
+        }),
+    };
+    let inner = match going_on {
+        Ok(Instead::Made(made)) => awaited(made.bind(py)),
+        Ok(Instead::Nothing(value)) => return (State::Done, Ok(Resumption::Done(value))),
+        Err(error) => Err(error),
+    };
+    match inner {
+        Ok(inner) => instead(py, inner.unbind(), Input::none(py)),
+        Err(error) => (State::Done, Err(error)),
+    }
+}
+
+/// Resumes what stands in our place.
+fn instead(py: Python<'_>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
+    match resume(inner.bind(py), input) {
+        Resumed::Yielded(on) => (State::Instead(inner), Ok(Resumption::Wait(on.unbind()))),
+        Resumed::Returned(value) => (State::Done, Ok(Resumption::Done(value.unbind()))),
+        Resumed::Raised(error) => (State::Done, Err(error)),
     }
 }
 
@@ -228,7 +260,9 @@ pub(super) fn awaited<'py>(made: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
 /// Closes what is under way: neutral for every policy.
 pub(super) fn close(py: Python<'_>, state: State) -> PyResult<()> {
     let closed = match &state {
-        State::Running(_, inner, _) => inner.bind(py).call_method0(intern!(py, "close")).map(drop),
+        State::Running(_, inner, _) | State::Instead(inner) => {
+            inner.bind(py).call_method0(intern!(py, "close")).map(drop)
+        }
         State::Sleeping(_, nap) => nap.inner().bind(py).call_method0(intern!(py, "close")).map(drop),
         State::New(_) | State::Done => Ok(()),
     };
@@ -257,10 +291,10 @@ pub(super) fn warn(guard: &Bound<'_, PyAny>) {
 }
 
 impl State {
-    /// The user's coroutine, while it is under way.
+    /// The user's coroutine, or what stands in its place, while it is under way.
     pub(super) const fn inner(&self) -> Option<&Py<PyAny>> {
         match self {
-            Self::Running(_, inner, _) => Some(inner),
+            Self::Running(_, inner, _) | Self::Instead(inner) => Some(inner),
             Self::New(_) | Self::Sleeping(..) | Self::Done => None,
         }
     }
@@ -280,6 +314,7 @@ impl State {
                 call.traverse(visit)?;
                 visit.call(nap.inner())
             }
+            Self::Instead(inner) => visit.call(inner),
             Self::Done => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -10,7 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
-use super::{Callee, Colour, async_stream, coroutine, function, generator};
+use super::{Callee, Colour, Substitute, async_stream, coroutine, function, generator};
+use crate::base::Rejection;
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
 use crate::python::convert::refuse;
@@ -36,6 +37,8 @@ pub struct Wiring {
     pub governor: Option<Py<PyAny>>,
     /// `StreamInterrupted -> (args, kwargs) | None`: how to go on after a stream broke.
     pub resume: Option<Py<PyAny>>,
+    /// Another answer, when all has failed.
+    pub substitute: Option<Substitute>,
     /// What asks a manager's nodes for signs of life.
     pub pulse: Option<Arc<Pulse>>,
     /// What is asked instead of the key's breaker while an operator holds them all.
@@ -58,6 +61,7 @@ impl ByHand {
             timeout: plan.timeout,
             target: Target::Breaker(Arc::clone(&whole)),
             exhausted: plan.exhausted,
+            fallback: plan.fallback,
             cap: plan.cap,
         };
         Self { whole, plan: Arc::new(plan) }
@@ -67,13 +71,55 @@ impl ByHand {
 impl Wiring {
     /// The breaker, where it is all there is.
     fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
-        let Self { plan, judge, validate: None, governor: None, .. } = self else { return None };
-        match &plan.target {
-            Target::Breaker(breaker) if plan.retry.is_none() && !plan.timeout.is_on() => {
-                judge.trusts_values().then_some(breaker)
-            }
+        // Every field is named, so that whoever adds one has to decide here whether it needs the machine.
+        let Self {
+            backoff: _,
+            key: _,
+            resume: _,
+            by_hand: _,
+            validate,
+            governor,
+            substitute,
+            pulse,
+            plan,
+            judge,
+        } = self;
+        if validate.is_some() || governor.is_some() || substitute.is_some() || pulse.is_some() {
+            return None;
+        }
+        let Plan { retry: None, fallback: None, timeout, target, source: _, exhausted: _, cap: _ } = &**plan
+        else {
+            return None;
+        };
+        match target {
+            Target::Breaker(breaker) if !timeout.is_on() && judge.trusts_values() => Some(breaker),
             _ => None,
         }
+    }
+
+    /// Is a first attempt's answer handed on as it is, and nothing done before or after it that the plan does
+    /// not tell?
+    pub(super) fn hands_answers_on(&self) -> bool {
+        // Every field is named, as above.
+        let Self {
+            plan,
+            judge,
+            backoff: _,
+            key: _,
+            validate,
+            governor: _,
+            resume: _,
+            substitute,
+            pulse,
+            by_hand,
+        } = self;
+        let idle = validate.is_none() && substitute.is_none() && pulse.is_none() && by_hand.is_none();
+        let Plan { fallback: None, retry: _, timeout: _, target: _, source: _, exhausted: _, cap: _ } =
+            &**plan
+        else {
+            return false;
+        };
+        idle && judge.trusts_values()
     }
 
     /// For Python's garbage collector.
@@ -83,6 +129,9 @@ impl Wiring {
         visit.call(&self.key)?;
         visit.call(&self.validate)?;
         visit.call(&self.governor)?;
+        if let Some(substitute) = &self.substitute {
+            visit.call(substitute.half())?;
+        }
         visit.call(&self.resume)
     }
 }
@@ -96,6 +145,8 @@ pub struct Guard {
     colour: Colour,
     /// The breaker, where it is all there is.
     pub(super) lone: Option<Arc<Breaker>>,
+    /// That breaker's name, once a call was refused in it.
+    refuser: OnceLock<Py<PyString>>,
 }
 
 /// A guarded callable as Python has it.
@@ -111,7 +162,7 @@ impl Guard {
     ) -> PyResult<GuardRef> {
         let py = owner.py();
         let lone = wiring.lone_breaker().map(Arc::clone);
-        let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone };
+        let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone, refuser: OnceLock::new() };
         let vectorcall = match colour {
             Colour::Function => function::vectorcall(&guard),
             Colour::Coroutine => coroutine::vectorcall(py, &guard),
@@ -140,9 +191,14 @@ impl Guard {
         self.lone.as_ref()
     }
 
-    /// Is every value good as it is?
-    pub(super) fn takes_values_as_they_are(&self) -> bool {
-        self.wiring.validate.is_none() && self.wiring.judge.trusts_values()
+    /// The name of the breaker that has refused a call of this guard with a lone breaker.
+    pub(super) fn refuser<'py>(&self, py: Python<'py>, rejection: &Rejection) -> &Bound<'py, PyString> {
+        if let Some(name) = self.refuser.get() {
+            return name.bind(py);
+        }
+        // Made before it is offered: whoever waited for another's to be made would wait attached.
+        let name = PyString::new(py, rejection.source.name()).unbind();
+        self.refuser.get_or_init(|| name).bind(py)
     }
 
     /// The plan for a call that begins now.

@@ -8,12 +8,14 @@ use pyo3::prelude::*;
 use super::{CircuitBreaker, Retry, Timeout};
 use crate::base::Source;
 use crate::pipeline::{Exhausted, Plan, Target};
+use crate::policy::fallback::FallbackConfig;
 use crate::policy::timeout::TimeoutConfig;
-use crate::python::call::{ByHand, Callee, Colour, Guard, GuardRef, Wiring};
+use crate::python::call::{ByHand, Callee, Colour, Guard, GuardRef, Substitute, Wiring};
 use crate::python::convert::{choice, refuse};
 use crate::python::errors;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
+use crate::python::once::intern;
 
 /// The policies a plan is compiled from, beside whom it asks.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Parts<'py> {
     pub key: Option<Py<PyAny>>,
     /// What looks at answers and streams.
     pub answers: Answers,
+    /// Another answer, when all has failed: a `holdfast._fallback.Fallback`.
+    pub fallback: Option<Bound<'py, PyAny>>,
     /// A manager's heartbeat.
     pub pulse: Option<Arc<Pulse>>,
 }
@@ -49,13 +53,15 @@ impl Parts<'_> {
             return Err(refuse("classify", "be callable: classify(exc) -> Verdict", &self.classify));
         }
         let retry = self.retry.as_ref().map(Bound::get);
-        let judge = Judge::new(self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
+        let judge =
+            Judge::new(py, self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
         let plan = Plan {
             source: self.source,
             retry: retry.map(|retry| retry.config().clone()),
             timeout: self.timeout.map_or_else(TimeoutConfig::default, |timeout| timeout.get().config()),
             target: self.target,
             exhausted: self.exhausted,
+            fallback: self.fallback.as_ref().map(fallback_config).transpose()?,
             cap: None,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
@@ -68,10 +74,17 @@ impl Parts<'_> {
             validate,
             governor,
             resume,
+            substitute: self.fallback.as_ref().map(Substitute::new).transpose()?,
             pulse: self.pulse,
             by_hand: None,
         })
     }
+}
+
+/// What the core is told of a `holdfast._fallback.Fallback`.
+fn fallback_config(fallback: &Bound<'_, PyAny>) -> PyResult<FallbackConfig> {
+    let asked = fallback.getattr(intern!(fallback.py(), "_asked"))?.is_truthy()?;
+    Ok(FallbackConfig { asked })
 }
 
 /// Several policies as one guard.
@@ -94,7 +107,8 @@ impl Pipeline {
 #[pymethods]
 impl Pipeline {
     #[new]
-    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name, like=None))]
+    #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
+    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name, fallback=None, like=None))]
     fn new(
         retry: Option<Bound<'_, Retry>>,
         breaker: Option<Bound<'_, CircuitBreaker>>,
@@ -102,6 +116,7 @@ impl Pipeline {
         classify: Bound<'_, PyAny>,
         answers: Answers,
         name: &str,
+        fallback: Option<Bound<'_, PyAny>>,
         // Another form of this pipeline, whose events are its own.
         like: Option<Bound<'_, Self>>,
     ) -> PyResult<Self> {
@@ -120,6 +135,7 @@ impl Pipeline {
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
             answers,
+            fallback,
             pulse: None,
         };
         let mut wiring = parts.wire()?;

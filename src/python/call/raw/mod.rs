@@ -26,7 +26,7 @@ mod stop;
 mod visit;
 
 pub use class::{Class, Slot, getter, method};
-pub use entry::{arguments, enter};
+pub use entry::{arguments, enter, shield};
 pub use object::{Body, Raw, body};
 pub use stop::{raise_stop, take_back};
 pub use visit::{Stop, Visit, Visitor};

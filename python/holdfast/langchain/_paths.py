@@ -1,0 +1,319 @@
+"""Every call path of a runnable, by way of one guarded attempt.
+
+LangChain has sixteen ways to call a runnable and does not derive them from one another: a wrapper that
+guards `invoke` alone is walked around by `chain.stream`, which calls `transform`, and by
+`batch_as_completed`. Here all of them lead to four drivers.
+
+::
+
+    invoke ── batch · batch_as_completed ──────────┐ run        one element, one call
+    ainvoke ─ abatch · abatch_as_completed ────────┤ arun
+    stream ── transform · stream_events ───────────┤ run_stream      tried again until the first item
+    astream ─ atransform · astream_events · _log ──┘ run_astream
+                     │
+         one run in the trace, of the call
+                     └── a child of it for each attempt, the later ones tagged `retry:attempt:N`
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from holdfast.langchain._messages import closing_async, closing_sync
+from holdfast.langchain._replay import AsyncReplay, InputFailed, Replay
+from holdfast.langchain._runs import Runs
+from holdfast.langchain._v3 import amessage_stream, message_stream
+
+Bare = Runnable[Any, Any]
+Attempt = Callable[[Bare, str | None], Any]
+"""What is done with a runnable, and the name of its node if it has one."""
+
+
+class GuardedPaths:
+    """The call paths, for a class that is a `Runnable` and offers the four drivers."""
+
+    @abstractmethod
+    def _run(self, attempt: Callable[[Bare, str | None], Any]) -> Any: ...
+
+    @abstractmethod
+    def _arun(self, attempt: Callable[[Bare, str | None], Awaitable[Any]]) -> Awaitable[Any]: ...
+
+    @abstractmethod
+    def _run_stream(self, attempt: Callable[[Bare, str | None], Iterator[Any]]) -> Iterator[Any]: ...
+
+    @abstractmethod
+    def _run_astream(
+        self, attempt: Callable[[Bare, str | None], AsyncIterator[Any]]
+    ) -> AsyncIterator[Any]: ...
+
+    # What a subclass may add to an attempt.
+
+    def _attempted(self, input: Any, runs: Runs) -> Any:  # noqa: A002
+        """The input of the next attempt."""
+        return input
+
+    def _configured(self, config: RunnableConfig) -> RunnableConfig:
+        """The config of an attempt."""
+        return config
+
+    def _arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The keyword arguments of the attempts."""
+        return kwargs
+
+    def _accepts(self, input: Any) -> None:  # noqa: A002
+        """Raises if the input is not what it must be."""
+
+    def _explained(self, runs: Runs) -> AbstractContextManager[Any]:
+        """Around all attempts of a call: what it raises when none of them answers."""
+        return nullcontext(runs)
+
+    # One call
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+        """One guarded call."""
+        self._accepts(input)
+        return self._as_runnable._call_with_config(self._invoke_guarded, input, config, **kwargs)
+
+    def _invoke_guarded(self, input: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Any:  # noqa: A002
+        runs, named = Runs(run_manager, config), self._arguments(kwargs)
+
+        def attempt(runnable: Bare, node: str | None) -> Any:
+            given, child = self._attempted(input, runs), self._configured(runs.begin(node))
+            with runs.watched():
+                return runnable.invoke(given, child, **named)
+
+        with self._explained(runs):
+            return self._run(attempt)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+        """One guarded call, awaited."""
+        self._accepts(input)
+        return await self._as_runnable._acall_with_config(self._ainvoke_guarded, input, config, **kwargs)
+
+    async def _ainvoke_guarded(
+        self,
+        input: Any,  # noqa: A002
+        run_manager: Any,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Any:
+        runs, named = Runs(run_manager, config), self._arguments(kwargs)
+
+        async def attempt(runnable: Bare, node: str | None) -> Any:
+            given, child = self._attempted(input, runs), self._configured(runs.begin(node))
+            with runs.watched():
+                return await runnable.ainvoke(given, child, **named)
+
+        with self._explained(runs):
+            return await self._arun(attempt)
+
+    # Several: each element is a call of its own, so that the failure of one costs only that one.
+
+    batch = Runnable.batch
+    abatch = Runnable.abatch
+    batch_as_completed = Runnable.batch_as_completed
+    abatch_as_completed = Runnable.abatch_as_completed
+
+    # A stream
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002
+        """A guarded stream: asked again only while nothing has been handed out."""
+        self._accepts(input)
+        yield from self._as_runnable._transform_stream_with_config(
+            iter([input]), self._stream_guarded, config, **kwargs
+        )
+
+    def _stream_guarded(
+        self,
+        inputs: Iterator[Any],
+        run_manager: Any,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        runs, named, given = Runs(run_manager, config), self._arguments(kwargs), next(inputs)
+
+        def attempt(runnable: Bare, node: str | None) -> Iterator[Any]:
+            asked, child = self._attempted(given, runs), self._configured(runs.begin(node))
+            with runs.watched(), closing_sync(runnable.stream(asked, child, **named)) as items:
+                yield from items
+
+        with self._explained(runs), closing_sync(self._run_stream(attempt)) as guarded:
+            yield from guarded
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """A guarded asynchronous stream."""
+        self._accepts(input)
+        items = self._as_runnable._atransform_stream_with_config(
+            _one(input), self._astream_guarded, config, **kwargs
+        )
+        async with closing_async(items):
+            async for item in items:
+                yield item
+
+    async def _astream_guarded(
+        self,
+        inputs: AsyncIterator[Any],
+        run_manager: Any,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        runs, named, given = Runs(run_manager, config), self._arguments(kwargs), await anext(inputs)
+
+        async def attempt(runnable: Bare, node: str | None) -> AsyncIterator[Any]:
+            asked, child = self._attempted(given, runs), self._configured(runs.begin(node))
+            with runs.watched():
+                async with closing_async(runnable.astream(asked, child, **named)) as items:
+                    async for item in items:
+                        yield item
+
+        with self._explained(runs):
+            async with closing_async(self._run_astream(attempt)) as guarded:
+                async for item in guarded:
+                    yield item
+
+    # A stream of a stream: what `chain.stream` calls.
+
+    def transform(
+        self,
+        input: Iterator[Any],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """A guarded stream of a streamed input, which is kept for further attempts until there is output."""
+        yield from self._as_runnable._transform_stream_with_config(
+            input, self._transform_guarded, config, **kwargs
+        )
+
+    def _transform_guarded(
+        self,
+        inputs: Iterator[Any],
+        run_manager: Any,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        runs, named, replay = Runs(run_manager, config), self._arguments(kwargs), Replay(inputs)
+
+        def attempt(runnable: Bare, node: str | None) -> Iterator[Any]:
+            source = replay.source()
+            child = self._configured(runs.begin(node))
+            with (
+                runs.watched(),
+                replay.told(),
+                closing_sync(runnable.transform(source, child, **named)) as it,
+            ):
+                yield from it
+
+        failed = None
+        try:
+            with self._explained(runs), closing_sync(self._run_stream(attempt)) as guarded:
+                for item in guarded:
+                    replay.forget()
+                    yield item
+        except InputFailed as stop:
+            failed = stop.error
+        if failed is not None:
+            raise failed
+
+    async def atransform(
+        self,
+        input: AsyncIterator[Any],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """`transform` for asynchronous streams."""
+        items = self._as_runnable._atransform_stream_with_config(
+            input, self._atransform_guarded, config, **kwargs
+        )
+        async with closing_async(items):
+            async for item in items:
+                yield item
+
+    async def _atransform_guarded(
+        self,
+        inputs: AsyncIterator[Any],
+        run_manager: Any,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        runs, named, replay = Runs(run_manager, config), self._arguments(kwargs), AsyncReplay(inputs)
+
+        async def attempt(runnable: Bare, node: str | None) -> AsyncIterator[Any]:
+            source = replay.source()
+            child = self._configured(runs.begin(node))
+            with runs.watched(), replay.told():
+                async with closing_async(runnable.atransform(source, child, **named)) as items:
+                    async for item in items:
+                        yield item
+
+        failed = None
+        try:
+            with self._explained(runs):
+                async with closing_async(self._run_astream(attempt)) as guarded:
+                    async for item in guarded:
+                        replay.forget()
+                        yield item
+        except InputFailed as stop:
+            failed = stop.error
+        if failed is not None:
+            raise failed
+
+    # Events
+
+    def stream_events(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        version: str = "v2",
+        **kwargs: Any,
+    ) -> Any:
+        """The typed stream of a chat model (``version="v3"``), over a guarded stream of it."""
+        if version != "v3":
+            return Runnable.stream_events(self._as_runnable, input, config, version=version, **kwargs)  # type: ignore[call-overload]
+        if self._speaks():
+            return message_stream(lambda: self.stream(input, config, **kwargs))
+        return self._run(lambda runnable, _: runnable.stream_events(input, config, version="v3", **kwargs))
+
+    def astream_events(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        *,
+        version: str = "v2",
+        **kwargs: Any,
+    ) -> Any:
+        """The events of a guarded stream; with ``version="v3"`` an awaitable of the chat model's typed stream."""
+        if version != "v3":
+            return Runnable.astream_events(self._as_runnable, input, config, version=version, **kwargs)  # type: ignore[call-overload]
+        return self._astream_v3(input, config, **kwargs)
+
+    async def _astream_v3(self, input: Any, config: RunnableConfig | None, **kwargs: Any) -> Any:  # noqa: A002
+        if self._speaks():
+            return amessage_stream(lambda: self.astream(input, config, **kwargs))
+
+        async def attempt(runnable: Bare, _node: str | None) -> Any:
+            return await runnable.astream_events(input, config, version="v3", **kwargs)
+
+        return await self._arun(attempt)
+
+    def _speaks(self) -> bool:
+        """Do its streams consist of a chat model's messages?"""
+        return False
+
+    @property
+    def _as_runnable(self) -> Any:
+        return cast("Any", self)
+
+
+async def _one(item: Any) -> AsyncIterator[Any]:
+    yield item
