@@ -78,7 +78,11 @@ class Row:
 
     def report(self) -> str:
         """One line for the budget, one for the peers if there are any."""
-        own = [f"{name} {self.medians[name]:.1f}" for name in ("bare", "reference", "ours") if name in self.medians]
+        own = [
+            f"{name} {self.medians[name]:.1f}"
+            for name in ("bare", "reference", "ours")
+            if name in self.medians
+        ]
         verdict = "met" if self.is_met else "MISSED"
         figure, limit = self.shown(self.figure), self.shown(self.limit)
         text = f"{verdict:6}  {self.name}: {figure} {self.says} (at most {limit}; ns: {', '.join(own)})"
@@ -87,7 +91,9 @@ class Row:
         peers = {n: t - base for n, t in self.medians.items() if n not in known}
         if peers:
             ours = self.medians["ours"] - base
-            told = ", ".join(f"{name} {adds:+.0f}" for name, adds in sorted(peers.items(), key=lambda p: p[1]))
+            told = ", ".join(
+                f"{name} {adds:+.0f}" for name, adds in sorted(peers.items(), key=lambda p: p[1])
+            )
             text += f"\n        added ns: ours {ours:+.0f}, {told}"
         return text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from datetime import timedelta
@@ -68,7 +69,9 @@ def open_guards(function: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
         {
             "circuitbreaker": lambda m: m.circuit(failure_threshold=1, recovery_timeout=NEVER),
             "pybreaker": lambda m: m.CircuitBreaker(fail_max=1, reset_timeout=NEVER),
-            "purgatory": lambda m: m.SyncCircuitBreakerFactory(default_threshold=1, default_ttl=NEVER)("bench"),
+            "purgatory": lambda m: m.SyncCircuitBreakerFactory(default_threshold=1, default_ttl=NEVER)(
+                "bench"
+            ),
             "aiobreaker": lambda m: m.CircuitBreaker(fail_max=1, timeout_duration=timedelta(days=1)),
         }
     )
@@ -85,9 +88,7 @@ def _opened(guard: Guard, function: Callable[..., Any]) -> Callable[..., Any]:
 
     guarded = guard(target)
     for _ in range(3):
-        try:
+        with contextlib.suppress(Exception):  # the peer's own rejection or ours; either opens it
             guarded()
-        except Exception:  # noqa: BLE001 the peer's own rejection or ours; either opens it
-            continue
     healthy = True
     return guarded

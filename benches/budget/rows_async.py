@@ -7,9 +7,10 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import holdfast as hf
 import peers
 from paired import Row, aloop, share
+
+import holdfast as hf
 
 OLD = sys.version_info < (3, 12)
 CHUNKS = 1000

@@ -27,7 +27,9 @@ def report(rounds: int) -> tuple[str, bool]:
             took[code].append((time.perf_counter() - began) * 1e3)
     bare, ours = (statistics.median(samples) for samples in took.values())
     adds = statistics.median(o - b for b, o in zip(*took.values(), strict=True))
-    text = f"import holdfast: {adds:+.1f} ms (at most {MOST_MILLISECONDS:g}; bare {bare:.1f}, ours {ours:.1f})"
+    text = (
+        f"import holdfast: {adds:+.1f} ms (at most {MOST_MILLISECONDS:g}; bare {bare:.1f}, ours {ours:.1f})"
+    )
     met = adds <= MOST_MILLISECONDS
     if Path("/proc/self/status").exists():
         bare_mb, ours_mb = peak("pass"), peak("import holdfast")

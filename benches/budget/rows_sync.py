@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import holdfast as hf
 import peers
 from paired import Row, adds, adds_to_reference, loop, ratio
+
+import holdfast as hf
 
 OLD = sys.version_info < (3, 12)
 CHUNKS = 1000
@@ -111,7 +112,9 @@ def failing() -> Row:
         "bare": loop(attempt, f=raises),
         "ours": loop(attempt, f=hf.CircuitBreaker(failure_threshold=2**31)(raises)),
     }
-    return Row("a failing call, judged and recorded", variants, adds, "over the bare failing call", 60, times=ns)
+    return Row(
+        "a failing call, judged and recorded", variants, adds, "over the bare failing call", 60, times=ns
+    )
 
 
 def chunks() -> Row:
@@ -124,4 +127,6 @@ def chunks() -> Row:
         "ours": loop(consume, f=hf.CircuitBreaker()(items)),
     }
     limit = 6 if OLD else 12
-    return Row("generator, per chunk", variants, adds, "over the bare generator", limit, turns=CHUNKS, times=ns)
+    return Row(
+        "generator, per chunk", variants, adds, "over the bare generator", limit, turns=CHUNKS, times=ns
+    )

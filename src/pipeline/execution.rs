@@ -91,6 +91,7 @@ impl Execution {
 
     /// A call whose first attempt is under way already: its driver took it through the breaker's inline door
     /// at `began`, and now there is more to decide than that door can.
+    #[must_use]
     pub fn under_way(plan: Arc<Plan>, permit: Option<(Arc<Breaker>, Permit)>, began: Time) -> Self {
         let seat = permit.map_or(Held::Nothing, |(breaker, permit)| Held::Permit(breaker, permit));
         Self {
