@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn recovery() -> Recovery {
-        let (within, patience) = (Duration::from_secs(60), Duration::from_secs(10));
+        let (within, patience) = (Duration::from_mins(1), Duration::from_secs(10));
         Recovery::new(RecoveryConfig { max_restarts: 3, within, patience })
     }
 

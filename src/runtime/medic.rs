@@ -93,10 +93,10 @@ impl Medic {
         }
         let Some(pool) = self.pool.upgrade() else { return Ok(()) };
         let (wake, calls) = unbounded_channel();
-        let _watch = dispatch::watch(pool.source().id(), wake);
+        let watch = dispatch::watch(pool.source().id(), wake);
         let work = work(self.pool.clone(), self.kit.clone(), calls, Busy::begin());
         let task = engine::spawn(work)?.abort_handle();
-        *running = Some(Running { generation: generation(), task, _watch });
+        *running = Some(Running { generation: generation(), task, _watch: watch });
         Ok(())
     }
 
