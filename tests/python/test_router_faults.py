@@ -62,7 +62,10 @@ def three() -> tuple[Target, Target, Target]:
 
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_concurrent_and_sequential_calls_are_spread_evenly(balancer: str, clock: ManualClock) -> None:
-    """Three equal nodes (by our clock all take the same), 30 concurrent and 60 sequential calls: exactly even in turn, near it at random."""
+    """Three equal nodes, 30 concurrent and 60 sequential calls: even in turn, near it at random.
+
+    By our clock, which stands still, all take the same.
+    """
 
     async def main() -> None:
         seen: Counter[str] = Counter()
