@@ -68,7 +68,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<views::Reliability>()?;
     module.add_class::<errands::Order>()?;
     call::Class::publish::<call::Guard>(module)?;
-    module.add_class::<call::Drive>()?;
+    call::Class::publish::<call::Awaitable>(module)?;
+
     module.add_class::<call::Stream>()?;
     module.add_class::<call::AsyncStream>()?;
     module.add_class::<call::StreamStep>()?;
