@@ -147,9 +147,10 @@ faults: $(INTEGRATED)
 	cd tests/python && $(PY) -W ignore -m faults.providers
 	cd tests/python && $(PY) -W ignore -m faults.matrix --json $(abspath reports)/faults.json $(FAULTS)
 
-## soak: what takes long: random tests with many cases, every interleaving of the atomics, licences
+## soak: what takes long: ten million calls on every path, random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
-soak: licences
+soak: licences $(INSTALLED)
+	$(PY) -P benches/soak/paths.py
 	PROPTEST_CASES=20000 HOLDFAST_CASES=20000 cargo test $(CORE) --release
 	$(if $(wildcard tests/rust/loom.rs),LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} RUSTFLAGS="--cfg loom" \
 		cargo test $(CORE) --release --target-dir $(TARGET)/loom --test loom)

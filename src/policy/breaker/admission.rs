@@ -69,6 +69,13 @@ impl Breaker {
         trip::needs_now(&self.config)
     }
 
+    /// May the time that the fast doors are given lag behind by a few milliseconds? Yes, if no span that is
+    /// measured is under a second: then an error of so much is under a hundredth of it.
+    #[must_use]
+    pub fn bears_lag(&self) -> bool {
+        trip::bears_lag(&self.config)
+    }
+
     /// Would a call be admitted at `now`? A look that changes nothing.
     #[must_use]
     pub fn would_admit(&self, now: Time) -> bool {

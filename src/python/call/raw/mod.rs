@@ -10,6 +10,7 @@
 //! | `class` | the type: made once, from slots |
 //! | `kept` | memory of objects that are gone, for the next of their kind |
 //! | `entry` | from C into Rust: attached, no panic across the border |
+//! | `ticks` | the time, where milliseconds do not matter |
 //! | `visit` | for Python's garbage collector |
 //!
 //! A kind of object is a Rust value that implements [`Body`]; it is safe to have one. What is unsafe lies
@@ -21,6 +22,7 @@ mod class;
 mod entry;
 mod kept;
 mod object;
+pub mod ticks;
 mod visit;
 
 pub use class::{Class, Slot, getter, method};
