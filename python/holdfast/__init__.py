@@ -11,6 +11,7 @@ are Python values that are also decorators::
 Everything public is listed below.
 """
 
+from holdfast._alerts import Alert, AlertRule
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Rule, Verdict, classify
 from holdfast._detector import DeadlineDetector, PhiAccrualDetector, ThresholdDetector
@@ -31,7 +32,7 @@ from holdfast._exceptions import (
 from holdfast._fallback import Fallback
 from holdfast._history import Tried, history
 from holdfast._llm import llm_defaults
-from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
+from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, Reliability, __version__
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import Pipeline, resilient
 from holdfast._pool import FailoverManager
@@ -43,6 +44,8 @@ from holdfast._values import DEFAULT
 
 __all__ = [
     "DEFAULT",
+    "Alert",
+    "AlertRule",
     "Backoff",
     "BreakerMetrics",
     "BreakerState",
@@ -69,6 +72,7 @@ __all__ = [
     "Pipeline",
     "RateLimited",
     "Rejected",
+    "Reliability",
     "Retry",
     "RetryBudget",
     "Rule",

@@ -4,7 +4,7 @@ Written by hand from `src/python`, and held against the built module by stubtest
 public classes with the same names are subclasses that add defaults, the decorator form and docstrings.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, final, type_check_only
@@ -40,6 +40,7 @@ __all__ = [
     "Order",
     "Permit",
     "Pipeline",
+    "Reliability",
     "Retry",
     "RetryBudget",
     "Scope",
@@ -71,6 +72,7 @@ __all__ = [
     "take_errands",
     "take_events",
     "wall",
+    "want_details",
 ]
 
 _Seconds: TypeAlias = float | timedelta
@@ -385,6 +387,8 @@ class FailoverManager:
     @property
     def metrics(self) -> ManagerMetrics:
         """Its counts at this moment."""
+    def reliability(self) -> Reliability:
+        """How reliable its nodes have been so far, each and together."""
     def node_breaker(self, name: str) -> CircuitBreaker | None:
         """The breaker of a node, or `None` if nodes have none."""
     def start(self) -> None:
@@ -445,6 +449,35 @@ class FailureDetector:
     def misses(self) -> int:
         """Misses in a row, up to now."""
     def _phi(self, at: _Seconds | None = None) -> float | None: ...
+
+@final
+class Reliability:
+    """How reliable a node, or a pool and its `nodes`, have been up to one moment; durations are seconds."""
+
+    @property
+    def failure_rate(self) -> float:
+        """λ: failures per second of time up; of a pool, the sum of its nodes'. 1 / MTBF."""
+    @property
+    def mtbf(self) -> float | None:
+        """Mean time between failures: time up / failures; `None` before the first."""
+    @property
+    def mttr(self) -> float | None:
+        """Mean time to recovery, of the outages that have ended; `None` before the first."""
+    @property
+    def availability(self) -> float | None:
+        """Time up / time watched; of a pool, of all its nodes' time. `None` at the first moment."""
+    @property
+    def fault_tolerance(self) -> float:
+        """The nodes that are up or can come back without help / all nodes."""
+    @property
+    def balance(self) -> float | None:
+        """The least load of a node / the greatest, in attempts; `None` before the first."""
+    @property
+    def handling_efficiency(self) -> float | None:
+        """Failed attempts that no caller saw / failed attempts; `None` before the first."""
+    @property
+    def nodes(self) -> Mapping[str, Reliability]:
+        """The figures of each node by its name; empty for a node's own."""
 
 @final
 class NodeView:
@@ -654,8 +687,14 @@ def set_interest(kinds: Sequence[str]) -> None:
 def last_event() -> int:
     """The number of the youngest event."""
 
-def take_events() -> list[_EventRow] | None:
-    """Waits for events with the GIL released; `None` when the process ends."""
+def take_events() -> tuple[list[tuple[int, str, str, str | None]], list[_EventRow]] | None:
+    """Waits for events with the GIL released; `None` when the process ends.
+
+    The first list is lines for the log: level, logger, text, kind of event.
+    """
+
+def want_details(yes: bool) -> None:
+    """Says whether what the runtime says at DEBUG is wanted too."""
 
 def close_events() -> None:
     """Ends the delivering thread once it has delivered what is queued."""

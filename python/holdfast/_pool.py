@@ -9,6 +9,7 @@ from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
 from holdfast._fallback import as_fallback
+from holdfast._home import Home
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
 from holdfast._values import DEFAULT, Default, State, label
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     )
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
-    from holdfast._background import Home
+    from holdfast._alerts import OnAlert
     from holdfast._breaker import Classifier
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
@@ -71,6 +72,8 @@ class FailoverManager(State, _native.FailoverManager):
             it one call asks again. 600.
         threads: Let ``acall`` run sync targets in a thread, and ``call`` run async ones in a loop of their
             own.
+        on_alert: Who is told of what somebody may have to do something about: a function or async function
+            given an :class:`Alert`, an :class:`AlertRule`, or several of either.
 
     Raises:
         ConfigurationError: A field is not what it must be.
@@ -81,7 +84,7 @@ class FailoverManager(State, _native.FailoverManager):
     _checks: bool
     _threads: bool
     _heartbeat: Heartbeat | None
-    _home: Home | None  # none: nothing of the user's runs in the background
+    _home: Home
 
     def __new__(
         cls,
@@ -100,6 +103,7 @@ class FailoverManager(State, _native.FailoverManager):
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
         cooldown_cap: Seconds = 600.0,
         threads: bool = False,
+        on_alert: OnAlert | None = None,
         _rules: Callable[[BaseException], Verdict] = _classify.judge_plain,
         _completion: Completion | None = None,
     ) -> Self:
@@ -117,7 +121,7 @@ class FailoverManager(State, _native.FailoverManager):
         if all(_wrap.is_client(node.target) for node in listed):
             _rules = _classify.classify
         answers = checked_answers(validate, resume, _completion)
-        home = _home([heartbeat, *(node.heartbeat for node in listed)])
+        home = Home()
         self = super().__new__(
             cls,
             name=name,
@@ -136,6 +140,10 @@ class FailoverManager(State, _native.FailoverManager):
         object.__setattr__(self, "_checks", validate is not False)
         object.__setattr__(self, "_heartbeat", heartbeat)
         object.__setattr__(self, "_home", home)
+        if on_alert is not None:
+            from holdfast import _alerts
+
+            _alerts.attend(self, on_alert, home)
         return self
 
     # ---- calls ----
@@ -233,21 +241,19 @@ class FailoverManager(State, _native.FailoverManager):
         self.stop()
 
     async def __aenter__(self) -> Self:
-        if self._home is not None:
-            self._home.enter()
+        self._home.enter()
         self.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._home is not None:
-            self._home.leave()
+        self._home.leave()
         self.stop()
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Calls ``listener`` with the events of this manager, its nodes and their breakers."""
         from holdfast import _events
 
-        return _events.subscribe(listener, source_id=self.source_id)
+        return _events.subscribe(listener, source_id=self.source_id, home=self._home)
 
     def __repr__(self) -> str:
         return f"<FailoverManager {self.name!r} of {len(self._views())} node(s)>"
@@ -266,16 +272,6 @@ def _checked(nodes: Iterable[Node]) -> list[Node]:
     return listed
 
 
-def _home(heartbeats: Iterable[object]) -> Home | None:
-    """Where the user's probes run; none if there are none."""
-    probes = [beat.probe for beat in heartbeats if isinstance(beat, Heartbeat)]
-    if all(probe is None or isinstance(probe, _probe.NativeProbe) for probe in probes):
-        return None
-    from holdfast import _background
-
-    return _background.Home()
-
-
 def _attended(node: Node, check: bool) -> Node:
     """The node as functions are given it: of a client, a copy without retries whose answers are looked at."""
     if not _wrap.is_client(node.target):
@@ -285,9 +281,7 @@ def _attended(node: Node, check: bool) -> Node:
     return Node(**{**node._fields(), "target": attended(node.target, check=check)})
 
 
-def _native_node(
-    node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home | None
-) -> tuple[Any, ...]:
+def _native_node(node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home) -> tuple[Any, ...]:
     """What the native manager is told of a node: itself, its numbers, its callables by colour, its heartbeat."""
     own = node.heartbeat if isinstance(node.heartbeat, Heartbeat) else None
     rhythm = own or heartbeat

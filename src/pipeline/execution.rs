@@ -117,11 +117,15 @@ impl Execution {
                 self.after_failure(failure, node, at)
             }
         };
+        if matches!(step, Step::Finish(Finish::Return)) {
+            self.tell_handled();
+        }
         self.or_fall_back(step)
     }
 
     /// The fallback has answered: from now on the call has not failed.
     pub fn fell_back(&self, how: &'static str, at: &mut Moment<'_>) {
+        self.tell_handled();
         let error = self.latest.map_or("rejected", FailureKind::as_str);
         let source = self.plan.source.clone();
         at.out.emit(EventKind::FallbackUsed, || Event::FallbackUsed { source, how, error });
@@ -337,6 +341,13 @@ impl Execution {
                 roster.settle(seat, verdict, took, at.now, at.dice, at.out);
                 (Some(node), took)
             }
+        }
+    }
+
+    /// The call has ended well although nodes failed it: no caller has seen their failures.
+    fn tell_handled(&self) {
+        if let (Target::Roster(roster), false) = (&self.plan.target, self.history.is_empty()) {
+            roster.pool().handled(self.history.iter().filter_map(|tried| tried.node.as_deref()));
         }
     }
 

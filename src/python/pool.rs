@@ -9,7 +9,7 @@ use pyo3::types::{PyList, PyTuple};
 
 use super::heartbeat::{self, Asked, Pulse};
 use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
-use super::views::{ManagerMetrics, NodeView};
+use super::views::{ManagerMetrics, NodeView, Reliability};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
@@ -104,6 +104,7 @@ impl FailoverManager {
         let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
         let cap = positive_span("cooldown_cap", cooldown_cap)?;
         pool.set_cooldown_cap(cap);
+        pool.watch(clock::now());
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
         // The nodes' breakers are named after a template that has a name, else after the manager.
         let named =
@@ -166,6 +167,11 @@ impl FailoverManager {
     #[getter]
     fn metrics(&self) -> ManagerMetrics {
         ManagerMetrics::of(&self.roster)
+    }
+
+    /// How reliable its nodes have been so far, each and together.
+    fn reliability(&self, py: Python<'_>) -> PyResult<Reliability> {
+        Reliability::of(py, &self.roster, clock::now())
     }
 
     /// The guarded form of `function` (given the node first), or with `None` of the nodes' own targets.

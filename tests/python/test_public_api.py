@@ -139,7 +139,12 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "exhausted": "wait",
             "cooldown_cap": 600.0,
             "threads": False,
+            "on_alert": None,
         },
+    ),
+    hf.AlertRule: (
+        ("call",),
+        {"call": REQUIRED, "kinds": None, "severity": None, "at_least": "info", "when": None, "title": None},
     ),
     hf.deadline: (("seconds",), {"seconds": REQUIRED}),
     hf.history: (("exc",), {"exc": REQUIRED}),
