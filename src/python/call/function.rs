@@ -183,9 +183,9 @@ unsafe fn judged(guard: &Guard, breaker: &Breaker, permit: Permit) {
         enter(|py| {
             let error = PyErr::fetch(py);
             let judge = &guard.wiring().judge;
-            let verdict = judge.of_error(py, &error);
+            // First, so that a class that has changed is judged as what it is now.
             let learnt = if judge.is_plain() { plain::learn(error.value(py)) } else { Ok(()) };
-            let (error, verdict) = match learnt.and(verdict) {
+            let (error, verdict) = match learnt.and_then(|()| judge.of_error(py, &error)) {
                 Ok(verdict) => (error, verdict),
                 // What interrupts the user's rules (Ctrl-C) takes the place of what they were asked about.
                 Err(interrupt) => (interrupt, Verdict::Ignore),
