@@ -31,8 +31,18 @@ from holdfast._exceptions import (
 )
 from holdfast._fallback import Fallback
 from holdfast._history import Tried, history
+from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
 from holdfast._llm import llm_defaults
-from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, Reliability, __version__
+from holdfast._native import (
+    BreakerMetrics,
+    LimitMetrics,
+    ManagerMetrics,
+    NodeView,
+    Permit,
+    RateMetrics,
+    Reliability,
+    __version__,
+)
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import Pipeline, resilient
 from holdfast._pool import FailoverManager
@@ -44,12 +54,14 @@ from holdfast._values import DEFAULT
 
 __all__ = [
     "DEFAULT",
+    "AdaptiveLimit",
     "Alert",
     "AlertRule",
     "Backoff",
     "BreakerMetrics",
     "BreakerState",
     "BudgetExhausted",
+    "Bulkhead",
     "BulkheadFull",
     "CallTimeout",
     "CircuitBreaker",
@@ -63,6 +75,7 @@ __all__ = [
     "Heartbeat",
     "HoldfastError",
     "HttpProbe",
+    "LimitMetrics",
     "ManagerMetrics",
     "NoNodeReady",
     "Node",
@@ -70,7 +83,9 @@ __all__ = [
     "Permit",
     "PhiAccrualDetector",
     "Pipeline",
+    "RateLimit",
     "RateLimited",
+    "RateMetrics",
     "Rejected",
     "Reliability",
     "Retry",

@@ -15,6 +15,9 @@ from holdfast._breaker import BreakerState
 from holdfast._breaker import CircuitBreaker as _PublicBreaker
 from holdfast._classify import Verdict
 from holdfast._exceptions import StreamInterrupted
+from holdfast._limits import AdaptiveLimit as _PublicAdaptiveLimit
+from holdfast._limits import Bulkhead as _PublicBulkhead
+from holdfast._limits import RateLimit as _PublicRateLimit
 from holdfast._retry import Retry as _PublicRetry
 from holdfast._timeout import Timeout as _PublicTimeout
 
@@ -321,6 +324,119 @@ class Timeout:
         """What happens to a value that comes too late."""
 
 @disjoint_base
+class ConcurrencyLimit:
+    """A limit on how many calls run at once; the instance is the state."""
+
+    def __new__(
+        cls,
+        name: str,
+        limit: int,
+        *,
+        max_queue: int,
+        queue_timeout: _Seconds | None,
+        adaptive: tuple[int, int] | None = None,
+    ) -> Self: ...
+    @property
+    def limit(self) -> int:
+        """How many calls may run at once now."""
+    @property
+    def in_use(self) -> int:
+        """How many run now."""
+    @property
+    def queued(self) -> int:
+        """How many wait in line now."""
+    @property
+    def max_queue(self) -> int:
+        """How many may wait in line."""
+    @property
+    def queue_timeout(self) -> float | None:
+        """Seconds that one waits in line at most, or `None`."""
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until a slot is likely to be free: 0 if one is, `None` if nobody knows."""
+    @property
+    def metrics(self) -> LimitMetrics:
+        """How it stands, and what it has counted."""
+    @property
+    def name(self) -> str:
+        """Its label."""
+    @property
+    def source_id(self) -> int:
+        """The number that its events carry."""
+
+@final
+class LimitMetrics:
+    """How a concurrency limit stands, and what it has counted; frozen."""
+
+    @property
+    def limit(self) -> int: ...
+    @property
+    def in_use(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def cuts(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@disjoint_base
+class RateLimit:
+    """A limit on requests, or weighted permits, per time; the instance is the state."""
+
+    def __new__(
+        cls,
+        name: str,
+        requests: float,
+        *,
+        per: _Seconds,
+        burst: float | None,
+        cost: Callable[[tuple[Any, ...], dict[str, Any]], float] | None,
+    ) -> Self: ...
+    @property
+    def requests(self) -> float:
+        """How many permits there are in each `per`."""
+    @property
+    def per(self) -> float:
+        """The stretch of time, in seconds."""
+    @property
+    def burst(self) -> float:
+        """How many permits may be used at once after a rest."""
+    @property
+    def available(self) -> float:
+        """How many permits could be used at once now."""
+    @property
+    def retry_after(self) -> float:
+        """Seconds until a call of weight 1 could pass: 0 if it could now."""
+    @property
+    def metrics(self) -> RateMetrics:
+        """How it stands, and what it has counted."""
+    def tighten(self, remaining: float, reset: _Seconds | None = None) -> None:
+        """The callee says that `remaining` permits are left for the next `reset` seconds."""
+    @property
+    def name(self) -> str:
+        """Its label."""
+    @property
+    def source_id(self) -> int:
+        """The number that its events carry."""
+
+@final
+class RateMetrics:
+    """How a rate limit stands, and what it has counted; frozen."""
+
+    @property
+    def available(self) -> float: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@disjoint_base
 class Pipeline:
     """Several policies as one guard."""
 
@@ -330,6 +446,8 @@ class Pipeline:
         retry: Retry | None,
         breaker: CircuitBreaker | None,
         timeout: Timeout | None,
+        bulkhead: ConcurrencyLimit | None,
+        rates: Sequence[RateLimit],
         classify: _Judge,
         answers: _Answers,
         name: str,
@@ -352,6 +470,12 @@ class Pipeline:
     def breaker(self) -> _PublicBreaker | None:
         """Its breaker, or `None`."""
     @property
+    def bulkhead(self) -> _PublicBulkhead | _PublicAdaptiveLimit | None:
+        """Its concurrency limit, or `None`."""
+    @property
+    def rate_limit(self) -> _PublicRateLimit | tuple[_PublicRateLimit, ...] | None:
+        """Its rate limit, a tuple of them where there are several, or `None`."""
+    @property
     def metrics(self) -> BreakerMetrics | None:
         """Its breaker's metrics, or `None`."""
     def _guard(self, function: Callable[..., Any], colour: _Colour) -> Guard: ...
@@ -369,6 +493,8 @@ class FailoverManager:
         breaker: CircuitBreaker | None,
         retry: Retry | None,
         timeout: Timeout | None,
+        bulkhead: ConcurrencyLimit | None,
+        rates: Sequence[RateLimit],
         classify: _Judge,
         answers: _Answers,
         exhausted: Literal["fail_fast", "wait", "try_anyway"],
@@ -429,6 +555,7 @@ class Order:
     def awake(self) -> None:
         """Whoever does the task is awake."""
 
+@disjoint_base
 class FailureDetector:
     """A detector that hears beats and misses, and tells what it thinks."""
 

@@ -10,6 +10,7 @@ from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
 from holdfast._fallback import as_fallback
 from holdfast._home import Home
+from holdfast._limits import as_bulkhead, as_rates
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
 from holdfast._values import DEFAULT, Default, State, label
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         Generator,
         Iterable,
         Mapping,
+        Sequence,
     )
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from holdfast._completion import Completion
     from holdfast._events import Event
     from holdfast._fallback import Fallback
+    from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._policies import Resume, Validate
     from holdfast._retry import Retry
     from holdfast._timeout import Timeout
@@ -62,6 +65,8 @@ class FailoverManager(State, _native.FailoverManager):
         retry: A :class:`Retry` (its attempts are counted over all nodes), or ``None``: each ready node is
             tried once.
         timeout: A :class:`Timeout`, or the total in seconds.
+        bulkhead: How many attempts run at once over all nodes, as in :class:`Pipeline`.
+        rate_limit: How many attempts begin in a stretch of time over all nodes, likewise.
         fallback: A :class:`Fallback`: another answer when every node has failed, or none is ready.
         validate: As in :class:`Pipeline`.
         classify: ``exc -> Verdict``.
@@ -96,6 +101,8 @@ class FailoverManager(State, _native.FailoverManager):
         breaker: CircuitBreaker | int | Default | None = DEFAULT,
         retry: Retry | int | None = None,
         timeout: Timeout | Seconds | None = None,
+        bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
+        rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
         fallback: Fallback | float | None = None,
         validate: Validate | None = None,
         classify: Classifier | None = None,
@@ -130,6 +137,8 @@ class FailoverManager(State, _native.FailoverManager):
             breaker=template,
             retry=retry,
             timeout=as_timeout(timeout),
+            bulkhead=as_bulkhead(bulkhead),
+            rates=as_rates(rate_limit),
             classify=compose(classify, template.classify if template is not None else None, retry, _rules),
             answers=answers,
             exhausted=exhausted,

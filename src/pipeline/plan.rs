@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Roster;
+use super::{Limits, Roster};
 use crate::base::Source;
 use crate::policy::breaker::{Breaker, Keyed};
 use crate::policy::fallback::FallbackConfig;
@@ -58,6 +58,8 @@ pub struct Plan {
     pub retry: Option<RetryConfig>,
     /// The clocks.
     pub timeout: TimeoutConfig,
+    /// The limits that every attempt must pass.
+    pub limits: Limits,
     /// Whom to ask.
     pub target: Target,
     /// What to do when no node may be asked.
@@ -76,6 +78,7 @@ impl Plan {
             source,
             retry: None,
             timeout: TimeoutConfig::default(),
+            limits: Limits::default(),
             target: Target::Bare,
             exhausted: Exhausted::default(),
             fallback: None,
@@ -94,6 +97,7 @@ impl Plan {
         Self {
             source: self.source.clone(),
             retry: self.retry.as_ref().map(at_once),
+            limits: self.limits.clone(),
             target: self.target.clone(),
             cap: Some(attempts),
             ..*self

@@ -5,5 +5,6 @@
 
 pub mod breaker;
 pub mod fallback;
+pub mod limit;
 pub mod retry;
 pub mod timeout;

@@ -56,6 +56,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policies::RetryBudget>()?;
     module.add_class::<policies::Backoff>()?;
     module.add_class::<policies::Timeout>()?;
+    module.add_class::<policies::ConcurrencyLimit>()?;
+    module.add_class::<policies::LimitMetrics>()?;
+    module.add_class::<policies::RateLimit>()?;
+    module.add_class::<policies::RateMetrics>()?;
     module.add_class::<policies::Pipeline>()?;
     module.add_class::<pool::FailoverManager>()?;
     module.add_class::<detector::FailureDetector>()?;

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::heartbeat::{self, Asked, Pulse};
-use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
+use super::policies::{Answers, CircuitBreaker, ConcurrencyLimit, Parts, RateLimit, Retry, Timeout, limits};
 use super::views::{ManagerMetrics, NodeView, Reliability};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
@@ -80,8 +80,8 @@ impl FailoverManager {
 #[pymethods]
 impl FailoverManager {
     #[new]
-    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted,
-                        cooldown_cap, fallback=None))]
+    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, bulkhead, rates, classify,
+                        answers, exhausted, cooldown_cap, fallback=None))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -90,6 +90,8 @@ impl FailoverManager {
         breaker: Option<Bound<'_, CircuitBreaker>>,
         retry: Option<Bound<'_, Retry>>,
         timeout: Option<Bound<'_, Timeout>>,
+        bulkhead: Option<Bound<'_, ConcurrencyLimit>>,
+        rates: Vec<Bound<'_, RateLimit>>,
         classify: Bound<'_, PyAny>,
         answers: Answers,
         exhausted: &Bound<'_, PyAny>,
@@ -119,6 +121,7 @@ impl FailoverManager {
             retry,
             timeout,
             classify,
+            limits: limits(&rates, bulkhead.as_ref()),
             target: Target::Roster(Arc::clone(&roster)),
             exhausted: choice(
                 "exhausted",
