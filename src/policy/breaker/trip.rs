@@ -95,6 +95,7 @@ pub(super) fn judge(
 }
 
 /// Remembers one judged call.
+#[inline]
 pub(super) fn remember(streak: &Tagged, memory: Option<&Memory>, era: Era, now: Time, mark: Mark) {
     if mark.failed {
         streak.update(era, |n| (n + 1).min(u64::from(u32::MAX)));

@@ -151,7 +151,7 @@ impl Body for Stream {
     const KEPT: bool = true;
 
     fn class() -> &'static Class {
-        static CLASS: Class = Class::new(1);
+        static CLASS: Class = Class::new(2);
         &CLASS
     }
 
