@@ -219,7 +219,7 @@ events! {
         /// A node that is ready in its place.
         to_node: Option<Arc<str>>,
     }
-    /// A failed node gave its first sign of life.
+    /// A failed node gave its first sign of life, or is being restarted.
     RecoveryStarted = "recovery_started" {
         /// The node.
         node: Arc<str>,
@@ -230,6 +230,47 @@ events! {
         node: Arc<str>,
         /// How long it was down.
         downtime: Duration,
+    }
+    /// A node that is out is being restarted.
+    RestartAttempted = "restart_attempted" {
+        /// The node.
+        node: Arc<str>,
+        /// The attempt in this outage, counted from 1.
+        attempt: u32,
+    }
+    /// A step of a restart has failed; the next attempt comes after a back-off.
+    RestartFailed = "restart_failed" {
+        /// The node.
+        node: Arc<str>,
+        /// The attempt in this outage.
+        attempt: u32,
+        /// Which step: "restart", "sync_state" or "probe".
+        step: &'static str,
+        /// The type of its exception, "timeout", or why the probe had no answer.
+        error: Arc<str>,
+    }
+    /// A restart has done its work; whether the node lives is for probes to say.
+    RestartCompleted = "restart_completed" {
+        /// The node.
+        node: Arc<str>,
+        /// The attempt in this outage.
+        attempt: u32,
+    }
+    /// A restarted node's state is up to date.
+    StateSynced = "state_synced" {
+        /// The node.
+        node: Arc<str>,
+    }
+    /// A node is not restarted any more for the time being.
+    RestartsExhausted = "restarts_exhausted" {
+        /// The node.
+        node: Arc<str>,
+        /// How many restarts there were,
+        restarts: u32,
+        /// in this window.
+        within: Duration,
+        /// When it has another try.
+        retry_after: Duration,
     }
     /// A node joined the pool.
     NodeAdded = "node_added" {
@@ -281,6 +322,11 @@ impl Outbox {
         EventKind::FailoverCompleted,
         EventKind::RecoveryStarted,
         EventKind::RecoveryCompleted,
+        EventKind::RestartAttempted,
+        EventKind::RestartFailed,
+        EventKind::RestartCompleted,
+        EventKind::StateSynced,
+        EventKind::RestartsExhausted,
         EventKind::NodeAdded,
         EventKind::NodeRemoved,
         EventKind::NodeDrained,
