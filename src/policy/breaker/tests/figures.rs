@@ -3,6 +3,7 @@
 use super::*;
 use crate::policy::breaker::cell::Cell;
 use crate::policy::breaker::growth;
+use crate::policy::breaker::state::{self, Effect, Input, Reason, Trip};
 use crate::policy::breaker::word::Word;
 use crate::window::Era;
 
@@ -64,4 +65,35 @@ fn b17_a_key_that_was_asked_for_again_stays() {
         assert!(!keys.is_empty());
     }
     assert!(keys.peek("a").is_some() && keys.peek("c").is_some() && keys.peek("b").is_none());
+}
+
+/// What is said of another era, or too early, changes nothing.
+#[test]
+fn b1_the_machine_hears_only_its_own_era() {
+    let config = BreakerConfig::default();
+    let unmoved = |word: Word, input: Input| {
+        let step = state::next(word, input, Time::from_millis(50), &mut SplitMix::new(1), &config);
+        assert_eq!(step, (word, Effect::None), "{input:?}");
+    };
+    let trip =
+        Trip { era: Era::new(3), reason: Reason::ConsecutiveFailures, asked: None, failures: 5, level: 0 };
+    for mode in [State::Closed, State::HalfOpen, State::Shadow] {
+        unmoved(Word::new(mode, Era::new(4), 0), Input::Trip(trip));
+    }
+    unmoved(Word::new(State::HalfOpen, Era::new(4), 0), Input::Proved { era: Era::new(3) });
+    unmoved(Word::new(State::Open, Era::new(4), 60), Input::Ask { ends: Time::from_millis(60) });
+}
+
+/// A permit knows whether it is a probe.
+#[test]
+fn a_permit_says_whether_it_is_a_probe() {
+    let mut desk = Desk::new(BreakerConfig::default());
+    let permit = desk.admit();
+    assert!(!permit.is_probe());
+    desk.settle(permit, Verdict::Ok);
+    desk.trip();
+    desk.advance(SECOND * 30);
+    let probe = desk.admit();
+    assert!(probe.is_probe());
+    desk.settle(probe, Verdict::Ok);
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod figures;
+mod leases;
 mod open_time;
 mod probes;
 mod rates;
