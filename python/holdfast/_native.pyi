@@ -556,6 +556,7 @@ class Order:
     def awake(self) -> None:
         """Whoever does the task is awake."""
 
+@disjoint_base
 class FailureDetector:
     """A detector that hears beats and misses, and tells what it thinks."""
 
