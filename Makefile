@@ -154,6 +154,14 @@ scoreboard: $(BUILT)
 	$(SCORE)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
 	$(SCORE)/bin/python -P benches/scoreboard
 
+## limits: concurrency and rate limits beside their peers, on the same job in one run
+.PHONY: limits
+limits: $(BUILT)
+	$(PYTHON) -m venv .venvs/limits
+	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet -r benches/limits/requirements.txt
+	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	.venvs/limits/bin/python -P benches/limits
+
 ## faults: real clients against every fault, and what each becomes under a guard (FAULTS=--only=stall for some)
 .PHONY: faults
 faults: $(INTEGRATED)
@@ -163,7 +171,8 @@ faults: $(INTEGRATED)
 
 ## soak: what takes long: random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
-soak: licences
+soak: licences $(INTEGRATED)
+	cd tests/python && $(PY) -P soak_limits.py 1000000
 	PROPTEST_CASES=20000 HOLDFAST_CASES=20000 cargo test $(CORE) --release
 	$(if $(wildcard tests/rust/loom.rs),LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} RUSTFLAGS="--cfg loom" \
 		cargo test $(CORE) --release --target-dir $(TARGET)/loom --test loom)
