@@ -28,7 +28,7 @@ class World:
     """What all paths share."""
 
     def __init__(self) -> None:
-        self.bulkhead = hf.Bulkhead(3, max_queue=4)
+        self.bulkhead = hf.Bulkhead(6, max_queue=16)
         self.rate = hf.RateLimit(200_000, per=1.0, burst=2000)
         self.breaker = hf.CircuitBreaker(failure_threshold=20, open_timeout=0.001, success_threshold=1)
         self.guard = hf.Pipeline(
