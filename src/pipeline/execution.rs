@@ -9,7 +9,7 @@ use super::{Attempt, Costs, Exhausted, Finish, Plan, Roster, Step, Target, Tried
 use crate::base::error::RejectionKind;
 use crate::base::{Dice, Event, EventKind, FailureKind, NodeId, Outbox, Rejection, Time, Verdict};
 use crate::policy::breaker::{Breaker, Permit};
-use crate::policy::timeout::{Expiry, Phase, Which};
+use crate::policy::timeout::{Expiry, Phase};
 
 /// The moment, the dice and the outbox: what every step of the machine is given.
 pub struct Moment<'a> {
@@ -81,8 +81,7 @@ impl Execution {
         inherited: Option<Expiry>,
         at: &mut Moment<'_>,
     ) -> (Self, Step) {
-        let own =
-            plan.timeout.total.map(|limit| Expiry { at: at.now.after(limit), which: Which::Total, limit });
+        let own = plan.deadline(at.now);
         let mut call = Self {
             plan,
             key,
@@ -107,6 +106,31 @@ impl Execution {
         let step = call.next_attempt(at);
         let step = call.or_fall_back(step);
         (call, step)
+    }
+
+    /// A call whose first attempt is under way already: its driver took it through the breaker's inline door
+    /// at `began`, and now there is more to decide than that door can. There are no limits in its plan.
+    #[must_use]
+    pub fn under_way(plan: Arc<Plan>, permit: Option<(Arc<Breaker>, Permit)>, began: Time) -> Self {
+        let seat = permit.map_or(Held::Nothing, |(breaker, permit)| Held::Permit(breaker, permit));
+        Self {
+            deadline: plan.deadline(began),
+            plan,
+            key: None,
+            began,
+            attempts: 1,
+            retries: 0,
+            waited: Duration::ZERO,
+            wish: Duration::ZERO,
+            committed: false,
+            costs: Costs::default(),
+            passes: Passes::default(),
+            begun: false,
+            latest: None,
+            flight: Some(Flight { began, seat, passes: Passes::default() }),
+            tried: Vec::new(),
+            history: Vec::new(),
+        }
     }
 
     /// The wait of a [`Step::Sleep`] is over.
@@ -169,6 +193,17 @@ impl Execution {
     /// The stream gave a sign of life: a probe's lease is renewed (B4).
     pub fn progress(&mut self, now: Time) {
         self.with_permit(|breaker, permit| breaker.renew(permit, now));
+    }
+
+    /// Does anything depend on the signs of life of the attempt under way, once its first item was handed out?
+    #[must_use]
+    pub fn wants_progress(&self) -> bool {
+        let held = self.flight.as_ref().map(|flight| &flight.seat);
+        !self.committed
+            || matches!(
+                held,
+                Some(Held::Permit(_, permit) | Held::Seat(_, Seat { permit: Some((_, permit)), .. })) if permit.is_probe()
+            )
     }
 
     /// The caller is gone: the permit goes back, and nobody is blamed (B7).
@@ -350,10 +385,8 @@ impl Execution {
     }
 
     fn succeeded(&self, missed: Option<Expiry>, at: &mut Moment<'_>) -> Step {
-        if let Some(budget) = self.plan.retry.as_ref().and_then(|r| r.budget.as_ref())
-            && self.attempts == 1
-        {
-            budget.deposit();
+        if self.attempts == 1 {
+            self.plan.deposit();
         }
         let Some(expiry) = missed else { return Step::Finish(Finish::Return) };
         at.out.emit(EventKind::CallTimedOut, || Event::CallTimedOut {

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import holdfast as hf
-import soak_limits
 from colours import Worker
+from soak import limits as soak_limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

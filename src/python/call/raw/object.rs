@@ -36,6 +36,10 @@ pub trait Body: Sized + Send + 'static {
     /// Shows the collector what it holds.
     fn traverse(&self, visit: &Visit<'_>) -> Result<(), Stop>;
 
+    /// Gives up what it holds, before its memory is: for bodies that hold plain pointers and so have nothing to
+    /// drop. The interpreter is attached, though PyO3 does not know.
+    fn release(&mut self, _py: Python<'_>) {}
+
     /// The collector has found it in a circle of rubbish: gives up what may close such a circle. A body that
     /// never changes leaves that to the others in the circle, one of which has changed, or there were none.
     fn clear(&self, _py: Python<'_>) {}
@@ -81,6 +85,9 @@ impl<B: Body> Raw<B> {
             (&raw mut (*this).weak).write(ptr::null_mut());
             (&raw mut (*this).body).write(body);
             ffi::PyObject_GC_Track(object.cast());
+            if B::CALLABLE {
+                share(object);
+            }
             Ok(Self(Bound::from_owned_ptr(py, object).unbind(), PhantomData))
         }
     }
@@ -152,6 +159,23 @@ pub unsafe fn body<'a, B: Body>(object: *mut ffi::PyObject) -> &'a B {
     unsafe { &(*object.cast::<Object<B>>()).body }
 }
 
+/// Without the GIL: what many threads call at once must not be counted by all of them in one place, nor be
+/// refused the quick load of methods.
+#[cfg(all(Py_3_14, Py_GIL_DISABLED, not(windows)))]
+#[expect(unsafe_code, reason = "pyo3-ffi leaves this function out")]
+fn share(object: *mut ffi::PyObject) {
+    unsafe extern "C" {
+        fn PyUnstable_Object_EnableDeferredRefcount(object: *mut ffi::PyObject) -> c_int;
+    }
+    // SAFETY: a live object of ours that the collector tracks, which no other thread has seen.
+    unsafe {
+        PyUnstable_Object_EnableDeferredRefcount(object);
+    }
+}
+
+#[cfg(not(all(Py_3_14, Py_GIL_DISABLED, not(windows))))]
+const fn share(_: *mut ffi::PyObject) {}
+
 /// `tp_dealloc`.
 #[expect(unsafe_code, reason = "it is called from C")]
 pub(super) unsafe extern "C" fn dealloc<B: Body>(object: *mut ffi::PyObject) {
@@ -166,6 +190,7 @@ pub(super) unsafe extern "C" fn dealloc<B: Body>(object: *mut ffi::PyObject) {
         }
         let dict = ptr::replace(&raw mut (*this).dict, ptr::null_mut());
         ffi::Py_XDECREF(dict);
+        (*this).body.release(Python::assume_attached());
         if std::mem::needs_drop::<B>() {
             let drop = || ptr::drop_in_place(&raw mut (*this).body);
             let _panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| attached(|_| drop())));
