@@ -147,6 +147,12 @@ faults: $(INTEGRATED)
 	cd tests/python && $(PY) -W ignore -m faults.providers
 	cd tests/python && $(PY) -W ignore -m faults.matrix --json $(abspath reports)/faults.json $(FAULTS)
 
+## standard-bare: how many of LangChain's standard tests a bare model fails where every second request fails
+.PHONY: standard-bare
+standard-bare: $(INTEGRATED)
+	-HOLDFAST_BARE=1 $(PY) -P -m pytest -q --tb=no tests/python/integrations/test_standard_chat_suites.py \
+		-k TestGuardedOnAFlakyServer
+
 ## soak: what takes long: random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
 soak: licences
