@@ -13,7 +13,8 @@ _LABELS = frozenset(
 
 def is_a(thing: Any, name: str) -> bool:
     """Has the thing's class this name, or an ancestor of it? Names are the same in every version."""
-    return name in _names(type(thing))
+    kind: Any = type(thing)
+    return name in _names(kind)
 
 
 @lru_cache(maxsize=1024)  # asked several times of every answer

@@ -154,7 +154,7 @@ def _forced_tool(request: Json) -> Json | None:
     if isinstance(choice, dict):
         name = (choice.get("function") or {}).get("name")
         return next((function for function in functions if function["name"] == name), None)
-    used = sum(message.get("role") == "tool" for message in request.get("messages") or ())
+    used: int = sum(message.get("role") == "tool" for message in request.get("messages") or ())
     if choice == "required" and functions:
         return functions[min(used, len(functions) - 1)]
     if choice in (None, "auto") and not used:

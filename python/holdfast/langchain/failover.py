@@ -297,8 +297,9 @@ class FailoverChatModel(BaseChatModel):
 
 for _name, _hook in caching_hooks(BaseChatModel, lambda pool: pool._completion).items():
     setattr(FailoverChatModel, _name, _hook)
-for _hook in (FailoverChatModel._generate, FailoverChatModel._agenerate):
+for _name in ("_generate", "_agenerate"):
     # Stored, because LangChain asks for it in every call and works it out anew.
+    _hook = getattr(FailoverChatModel, _name)
     _hook.__signature__ = inspect.signature(_hook)
 
 
