@@ -37,7 +37,7 @@ DENY := $(TARGET)/tools/bin/cargo-deny
 INTEGRATED := $(VENV)/.has-$(PROFILE)-wheel-with-all
 
 # Folders too: their time changes when a file goes away.
-CRATE := Cargo.toml Cargo.lock build.rs $(shell find src -type d -o -name '*.rs')
+CRATE := Cargo.toml Cargo.lock build.rs tools/notices.py $(shell find src -type d -o -name '*.rs')
 PACKAGE := pyproject.toml README.md LICENSE-MIT LICENSE-APACHE \
 	$(shell find python -not -path '*/__pycache__*' -not -name '*.so')
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
@@ -132,6 +132,20 @@ bench: $(INTEGRATED)
 	$(if $(wildcard benches/*.rs),cargo bench $(CORE))
 	for bench in $(wildcard benches/python/*.py); do $(PY) -P $$bench; done
 
+## docs: these pages as HTML into reports/docs; every warning is an error
+.PHONY: docs
+docs: $(INTEGRATED)
+	$(PIP) --group docs
+	$(PY) -P -m sphinx --fail-on-warning --keep-going --quiet --builder html docs reports/docs
+	@echo "reports/docs/index.html"
+
+## package: the wheel and the sdist, installed into empty environments as users would, with each extra
+.PHONY: package
+package: $(BUILT)
+	rm -rf reports/sdist
+	$(PY) -m maturin sdist --out reports/sdist
+	$(PY) tools/try_package.py $(WHEELS)/*.whl reports/sdist/*.tar.gz
+
 ## scoreboard: one suite of breaker behaviours, asked of ours and of every breaker on PyPI
 .PHONY: scoreboard
 scoreboard: $(BUILT)
@@ -216,6 +230,7 @@ $(TOOLS): $(BUILDER) pyproject.toml
 
 $(BUILT): $(BUILDER) $(CRATE) $(PACKAGE)
 	rm -rf $(WHEELS)
+	$(PY) tools/notices.py
 	$(PY) -m maturin build --profile $(PROFILE) --interpreter $(PY) --out $(WHEELS)
 	touch $@
 

@@ -11,8 +11,10 @@ are Python values that are also decorators::
 Everything public is listed below.
 """
 
+from holdfast._alerts import Alert, AlertRule
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Rule, Verdict, classify
+from holdfast._detector import DeadlineDetector, PhiAccrualDetector, ThresholdDetector
 from holdfast._events import Event, subscribe
 from holdfast._exceptions import (
     BudgetExhausted,
@@ -27,9 +29,20 @@ from holdfast._exceptions import (
     StreamInterrupted,
     Truncated,
 )
+from holdfast._fallback import Fallback
 from holdfast._history import Tried, history
+from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
 from holdfast._llm import llm_defaults
-from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
+from holdfast._native import (
+    BreakerMetrics,
+    LimitMetrics,
+    ManagerMetrics,
+    NodeView,
+    Permit,
+    RateMetrics,
+    Reliability,
+    __version__,
+)
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import Pipeline, resilient
 from holdfast._pool import FailoverManager
@@ -41,34 +54,46 @@ from holdfast._values import DEFAULT
 
 __all__ = [
     "DEFAULT",
+    "AdaptiveLimit",
+    "Alert",
+    "AlertRule",
     "Backoff",
     "BreakerMetrics",
     "BreakerState",
     "BudgetExhausted",
+    "Bulkhead",
     "BulkheadFull",
     "CallTimeout",
     "CircuitBreaker",
     "CircuitOpen",
     "ConfigurationError",
     "CountWindow",
+    "DeadlineDetector",
     "Event",
     "FailoverManager",
+    "Fallback",
     "Heartbeat",
     "HoldfastError",
     "HttpProbe",
+    "LimitMetrics",
     "ManagerMetrics",
     "NoNodeReady",
     "Node",
     "NodeView",
     "Permit",
+    "PhiAccrualDetector",
     "Pipeline",
+    "RateLimit",
     "RateLimited",
+    "RateMetrics",
     "Rejected",
+    "Reliability",
     "Retry",
     "RetryBudget",
     "Rule",
     "StreamInterrupted",
     "TcpProbe",
+    "ThresholdDetector",
     "Timeout",
     "Tried",
     "Truncated",

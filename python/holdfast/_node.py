@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from holdfast import _native, _probe, _wrap
+from holdfast._detector import Detector
 from holdfast._exceptions import refuse
 from holdfast._values import Value, is_text
 
@@ -28,7 +29,8 @@ class Node(Value):
             own.
         weight: Its share relative to the other nodes of its tier: finite, above 0.
         tier: Lower tiers are asked first, a higher one only while no lower node is ready.
-        heartbeat: ``False``: the manager's heartbeat does not ask this node.
+        heartbeat: A :class:`Heartbeat` of its own, in place of the manager's. ``False``: nobody asks this node;
+            it may send beats itself (``manager.beat``).
         domains: What it shares with other nodes, such as ``("key:prod-1", "region:eu")``.
 
     Raises:
@@ -42,7 +44,7 @@ class Node(Value):
     address: str | None
     weight: float
     tier: int
-    heartbeat: bool | None
+    heartbeat: Heartbeat | bool | None
     domains: tuple[str, ...]
 
     def __init__(
@@ -53,7 +55,7 @@ class Node(Value):
         address: str | None = None,
         weight: float = 1.0,
         tier: int = 0,
-        heartbeat: bool | None = None,
+        heartbeat: Heartbeat | bool | None = None,
         domains: Iterable[str] = (),
     ) -> None:
         if not is_text(name):
@@ -62,6 +64,8 @@ class Node(Value):
             raise _wrap.bad_target("be callable, a LangChain Runnable or a client", target)
         if address is not None and not is_text(address):
             raise refuse("address", "be an origin such as 'http://127.0.0.1:8000', or None", address)
+        if heartbeat is not None and not isinstance(heartbeat, (bool, Heartbeat)):
+            raise refuse("heartbeat", "be a Heartbeat, False or None", heartbeat)
         if isinstance(domains, str):
             raise refuse("domains", "be several strings, such as ('key:prod-1',)", domains)
         self._set(
@@ -90,19 +94,32 @@ class Heartbeat(Value):
         jitter: The share of the interval, 0 to 1, by which each probe is moved at random. 0.1.
         probe: What is asked: an :class:`HttpProbe`, a :class:`TcpProbe`, or a function or async function that is
             given the :class:`Node`. One that raises, or answers ``False`` (or what is false, except ``None``),
-            has missed. Kept as ``heartbeat.probe``; calling that with a node asks it once.
+            has missed. Kept as ``heartbeat.probe``; calling that with a node asks it once. ``None``: nobody is
+            asked, the nodes send beats of their own (``manager.beat``), and their silence convicts.
+        detector: Who judges: a :class:`ThresholdDetector`, a :class:`DeadlineDetector` or a
+            :class:`PhiAccrualDetector`, as a template for each node's own. ``None``: the two thresholds above;
+            without a probe, silence of ``interval`` times ``failure_threshold``.
 
     Raises:
         ConfigurationError: A field is out of range or of the wrong type.
     """
 
-    __slots__ = ("interval", "failure_threshold", "recovery_threshold", "timeout", "jitter", "probe")
+    __slots__ = (
+        "interval",
+        "failure_threshold",
+        "recovery_threshold",
+        "timeout",
+        "jitter",
+        "detector",
+        "probe",
+    )
 
     interval: Seconds
     failure_threshold: int
     recovery_threshold: int
     timeout: Seconds
     jitter: float
+    detector: Detector | None
     probe: Any  # a callable of a node: the user's own, or one of ours
 
     def __init__(
@@ -113,17 +130,31 @@ class Heartbeat(Value):
         recovery_threshold: int = 2,
         timeout: Seconds = 5.0,
         jitter: float = 0.1,
-        probe: Probe,
+        detector: Detector | None = None,
+        probe: Probe | None = None,
     ) -> None:
-        _native.check_heartbeat(interval, failure_threshold, recovery_threshold, timeout, jitter)
+        if detector is not None and not isinstance(detector, Detector):
+            rule = "be a ThresholdDetector, a DeadlineDetector, a PhiAccrualDetector or None"
+            raise refuse("detector", rule, detector)
+        asks = probe is not None
+        _native.check_heartbeat(
+            interval, failure_threshold, recovery_threshold, timeout, jitter, detector, asks
+        )
         self._set(
             interval=interval,
             failure_threshold=failure_threshold,
             recovery_threshold=recovery_threshold,
             timeout=timeout,
             jitter=jitter,
-            probe=_probe.checked(probe, timeout),
+            detector=detector,
+            probe=None if probe is None else _probe.checked(probe, timeout),
         )
+
+    def _row(self) -> tuple[Any, ...]:
+        """What the native side is told of it."""
+        asks = self.probe is not None
+        thresholds = self.failure_threshold, self.recovery_threshold
+        return self.interval, *thresholds, self.timeout, self.jitter, self.detector, asks
 
     def aprobe(self, node: Node) -> Coroutine[Any, Any, bool]:
         """Asks the node once, awaited: is there a sign of life within ``timeout``?
@@ -131,8 +162,10 @@ class Heartbeat(Value):
         A native probe is awaited on the background runtime, an async one here, a plain function in a thread.
 
         Raises:
-            ConfigurationError: It is not known where the node is.
+            ConfigurationError: It is not known where the node is, or there is no probe.
         """
+        if self.probe is None:
+            raise refuse("probe", "be given to ask by it", self.probe)
         return _probe.ask(self.probe, node, self.timeout)
 
 

@@ -8,6 +8,9 @@ from holdfast import _classify, _native, _probe, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
+from holdfast._fallback import as_fallback
+from holdfast._home import Home
+from holdfast._limits import as_bulkhead, as_rates
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
 from holdfast._values import DEFAULT, Default, State, label
@@ -23,14 +26,17 @@ if TYPE_CHECKING:
         Generator,
         Iterable,
         Mapping,
+        Sequence,
     )
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
-    from holdfast._background import Home
+    from holdfast._alerts import OnAlert
     from holdfast._breaker import Classifier
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
     from holdfast._events import Event
+    from holdfast._fallback import Fallback
+    from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._policies import Resume, Validate
     from holdfast._retry import Retry
     from holdfast._timeout import Timeout
@@ -59,6 +65,9 @@ class FailoverManager(State, _native.FailoverManager):
         retry: A :class:`Retry` (its attempts are counted over all nodes), or ``None``: each ready node is
             tried once.
         timeout: A :class:`Timeout`, or the total in seconds.
+        bulkhead: How many attempts run at once over all nodes, as in :class:`Pipeline`.
+        rate_limit: How many attempts begin in a stretch of time over all nodes, likewise.
+        fallback: A :class:`Fallback`: another answer when every node has failed, or none is ready.
         validate: As in :class:`Pipeline`.
         classify: ``exc -> Verdict``.
         resume: As in :class:`Pipeline`.
@@ -68,16 +77,19 @@ class FailoverManager(State, _native.FailoverManager):
             it one call asks again. 600.
         threads: Let ``acall`` run sync targets in a thread, and ``call`` run async ones in a loop of their
             own.
+        on_alert: Who is told of what somebody may have to do something about: a function or async function
+            given an :class:`Alert`, an :class:`AlertRule`, or several of either.
 
     Raises:
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ("_heartbeat", "_home", "_threads")
+    __slots__ = ("_checks", "_heartbeat", "_home", "_threads")
 
+    _checks: bool
     _threads: bool
     _heartbeat: Heartbeat | None
-    _home: Home | None  # none: nothing of the user's runs in the background
+    _home: Home
 
     def __new__(
         cls,
@@ -89,12 +101,16 @@ class FailoverManager(State, _native.FailoverManager):
         breaker: CircuitBreaker | int | Default | None = DEFAULT,
         retry: Retry | int | None = None,
         timeout: Timeout | Seconds | None = None,
+        bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
+        rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
+        fallback: Fallback | float | None = None,
         validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
         cooldown_cap: Seconds = 600.0,
         threads: bool = False,
+        on_alert: OnAlert | None = None,
         _rules: Callable[[BaseException], Verdict] = _classify.judge_plain,
         _completion: Completion | None = None,
     ) -> Self:
@@ -108,33 +124,35 @@ class FailoverManager(State, _native.FailoverManager):
         retry = as_retry(retry)
         if _completion is None and all(is_chat_model(node.target) for node in listed):
             _rules, _completion = _classify.classify, completion_of(validate)
+        listed = [_attended(node, validate is not False) for node in listed]
+        if all(_wrap.is_client(node.target) for node in listed):
+            _rules = _classify.classify
         answers = checked_answers(validate, resume, _completion)
-        beat, home = None, None
-        if heartbeat is not None:
-            home = _home(heartbeat)
-            beat = (
-                heartbeat.interval,
-                heartbeat.failure_threshold,
-                heartbeat.recovery_threshold,
-                heartbeat.timeout,
-                heartbeat.jitter,
-            )
+        home = Home()
         self = super().__new__(
             cls,
             name=name,
             nodes=[_native_node(node, heartbeat, threads, home) for node in listed],
-            heartbeat=beat,
+            heartbeat=None if heartbeat is None else heartbeat._row(),
             breaker=template,
             retry=retry,
             timeout=as_timeout(timeout),
+            bulkhead=as_bulkhead(bulkhead),
+            rates=as_rates(rate_limit),
             classify=compose(classify, template.classify if template is not None else None, retry, _rules),
             answers=answers,
             exhausted=exhausted,
             cooldown_cap=cooldown_cap,
+            fallback=as_fallback(fallback),
         )
         object.__setattr__(self, "_threads", threads)
+        object.__setattr__(self, "_checks", validate is not False)
         object.__setattr__(self, "_heartbeat", heartbeat)
         object.__setattr__(self, "_home", home)
+        if on_alert is not None:
+            from holdfast import _alerts
+
+            _alerts.attend(self, on_alert, home)
         return self
 
     # ---- calls ----
@@ -215,7 +233,8 @@ class FailoverManager(State, _native.FailoverManager):
             ConfigurationError: Its name is taken.
         """
         _checked([node])
-        self._add(_native_node(node, self._heartbeat, self._threads, self._home))
+        attended = _attended(node, self._checks)
+        self._add(_native_node(attended, self._heartbeat, self._threads, self._home))
 
     def explain(self) -> dict[str, str]:
         """Per node: ``"ready"``, or exactly why not and until when."""
@@ -231,21 +250,19 @@ class FailoverManager(State, _native.FailoverManager):
         self.stop()
 
     async def __aenter__(self) -> Self:
-        if self._home is not None:
-            self._home.enter()
+        self._home.enter()
         self.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._home is not None:
-            self._home.leave()
+        self._home.leave()
         self.stop()
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Calls ``listener`` with the events of this manager, its nodes and their breakers."""
         from holdfast import _events
 
-        return _events.subscribe(listener, source_id=self.source_id)
+        return _events.subscribe(listener, source_id=self.source_id, home=self._home)
 
     def __repr__(self) -> str:
         return f"<FailoverManager {self.name!r} of {len(self._views())} node(s)>"
@@ -264,23 +281,25 @@ def _checked(nodes: Iterable[Node]) -> list[Node]:
     return listed
 
 
-def _home(heartbeat: Heartbeat) -> Home | None:
-    """Where the user's probes run; none if there are none."""
-    if isinstance(heartbeat.probe, _probe.NativeProbe):
-        return None
-    from holdfast import _background
+def _attended(node: Node, check: bool) -> Node:
+    """The node as functions are given it: of a client, a copy without retries whose answers are looked at."""
+    if not _wrap.is_client(node.target):
+        return node
+    from holdfast.clients import attended
 
-    return _background.Home()
+    return Node(**{**node._fields(), "target": attended(node.target, check=check)})
 
 
-def _native_node(
-    node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home | None
-) -> tuple[Any, ...]:
-    """What the native manager is told of a node: itself, its numbers, its callables by colour, its probe."""
+def _native_node(node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home) -> tuple[Any, ...]:
+    """What the native manager is told of a node: itself, its numbers, its callables by colour, its heartbeat."""
+    own = node.heartbeat if isinstance(node.heartbeat, Heartbeat) else None
+    rhythm = own or heartbeat
     how = None
-    if heartbeat is not None and node.heartbeat is not False:
-        how = _probe.how_to_ask(heartbeat.probe, node, home)
-    return node, node.name, node.weight, node.tier, _callables(node.target, threads), how, list(node.domains)
+    if rhythm is not None and rhythm.probe is not None and node.heartbeat is not False:
+        how = _probe.how_to_ask(rhythm.probe, node, home)
+    callables, domains = _callables(node.target, threads), list(node.domains)
+    beat = node.heartbeat is not False, None if own is None else own._row()
+    return node, node.name, node.weight, node.tier, callables, how, domains, beat
 
 
 def _callables(target: Any, threads: bool) -> list[Any]:

@@ -106,6 +106,23 @@ def label(name: str | None, what: str) -> str:
 _unnamed = 0
 
 
+def positive_seconds(field: str, value: object) -> float:
+    """The seconds of a number or a timedelta, which must be finite and more than zero.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    elif hasattr(value, "total_seconds"):
+        seconds = value.total_seconds()
+    else:
+        raise refuse(field, "be a finite number of seconds or a timedelta", value)
+    if not 0.0 < seconds < float("inf"):
+        raise refuse(field, "be positive and finite", value)
+    return seconds
+
+
 def is_text(value: object) -> bool:
     """Is it a string, and not empty?"""
     return isinstance(value, str) and value != ""

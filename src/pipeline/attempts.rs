@@ -33,7 +33,8 @@ impl Execution {
     pub fn answer_backoff(&mut self, answer: Option<Duration>, at: &mut Moment<'_>) -> Step {
         let wait = answer.or_else(|| Backoff::default().wait(self.retries, self.waited, at.dice));
         let wish = std::mem::take(&mut self.wish);
-        self.sleep(wait.unwrap_or_default().max(wish), at)
+        let step = self.sleep(wait.unwrap_or_default().max(wish), at);
+        self.or_fall_back(step)
     }
 
     fn schedule(&mut self, failure: &Failure, at: &mut Moment<'_>) -> Step {
@@ -70,7 +71,7 @@ impl Execution {
             error: self.last_kind(),
             node: self.history.last().and_then(|tried| tried.node.clone()),
         });
-        Step::Sleep { until }
+        Step::Sleep { until: until.into() }
     }
 
     /// Ends the call with the last attempt's own error.

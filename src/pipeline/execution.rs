@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::gates::Passes;
 use super::roster::Seat;
-use super::{Attempt, Exhausted, Finish, Plan, Roster, Step, Target, Tried};
+use super::{Attempt, Costs, Exhausted, Finish, Plan, Roster, Step, Target, Tried};
 use crate::base::error::RejectionKind;
-use crate::base::{Dice, Event, EventKind, NodeId, Outbox, Rejection, Time, Verdict};
+use crate::base::{Dice, Event, EventKind, FailureKind, NodeId, Outbox, Rejection, Time, Verdict};
 use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::{Expiry, Phase, Which};
 
@@ -33,6 +34,14 @@ pub struct Execution {
     /// The wait that the callee asked for, while the user's own back-off is asked for its.
     pub(super) wish: Duration,
     pub(super) committed: bool,
+    /// What it weighs at rate limits.
+    pub(super) costs: Costs,
+    /// What it has got from the limits for the attempt that is to come.
+    pub(super) passes: Passes,
+    /// Has anything ever been handed out? Then no other answer can stand in its place.
+    begun: bool,
+    /// What the latest attempt failed by; none if it was ignored.
+    latest: Option<FailureKind>,
     flight: Option<Flight>,
     pub(super) tried: Vec<NodeId>,
     pub(super) history: Vec<Tried>,
@@ -43,10 +52,11 @@ pub struct Execution {
 struct Flight {
     began: Time,
     seat: Held,
+    passes: Passes,
 }
 
 #[derive(Debug)]
-enum Held {
+pub(super) enum Held {
     Nothing,
     Permit(Arc<Breaker>, Permit),
     Seat(Arc<Roster>, Seat),
@@ -57,6 +67,17 @@ impl Execution {
     pub fn start(
         plan: Arc<Plan>,
         key: Option<Box<str>>,
+        inherited: Option<Expiry>,
+        at: &mut Moment<'_>,
+    ) -> (Self, Step) {
+        Self::start_weighed(plan, key, Costs::default(), inherited, at)
+    }
+
+    /// The same for a call that weighs something else than one at rate limits.
+    pub fn start_weighed(
+        plan: Arc<Plan>,
+        key: Option<Box<str>>,
+        costs: Costs,
         inherited: Option<Expiry>,
         at: &mut Moment<'_>,
     ) -> (Self, Step) {
@@ -72,6 +93,10 @@ impl Execution {
             waited: Duration::ZERO,
             wish: Duration::ZERO,
             committed: false,
+            costs,
+            passes: Passes::default(),
+            begun: false,
+            latest: None,
             flight: None,
             tried: Vec::new(),
             history: Vec::new(),
@@ -80,12 +105,14 @@ impl Execution {
             roster.count_call();
         }
         let step = call.next_attempt(at);
+        let step = call.or_fall_back(step);
         (call, step)
     }
 
     /// The wait of a [`Step::Sleep`] is over.
     pub fn wake(&mut self, at: &mut Moment<'_>) -> Step {
-        self.next_attempt(at)
+        let step = self.next_attempt(at);
+        self.or_fall_back(step)
     }
 
     /// What came of the attempt.
@@ -95,7 +122,8 @@ impl Execution {
             self.with_permit(|_, permit| permit.mark_late());
         }
         let (node, took) = self.land(verdict, at);
-        match verdict {
+        self.latest = verdict.failure().map(|failure| failure.kind);
+        let step = match verdict {
             Verdict::Ok => self.succeeded(missed, at),
             Verdict::Ignore => Step::Finish(Finish::Raise),
             Verdict::Fail(failure) | Verdict::Throttled(failure) => {
@@ -107,13 +135,29 @@ impl Execution {
                 });
                 self.after_failure(failure, node, at)
             }
+        };
+        if matches!(step, Step::Finish(Finish::Return)) {
+            self.tell_handled();
         }
+        self.or_fall_back(step)
+    }
+
+    /// The fallback has answered: from now on the call has not failed.
+    pub fn fell_back(&self, how: &'static str, at: &mut Moment<'_>) {
+        self.tell_handled();
+        let error = self.latest.map_or("rejected", FailureKind::as_str);
+        let source = self.plan.source.clone();
+        at.out.emit(EventKind::FallbackUsed, || Event::FallbackUsed { source, how, error });
     }
 
     /// The stream's first content item is on its way to the caller: from now on nothing is tried again (A7).
     pub fn commit(&mut self, now: Time) {
+        self.begun = true;
         if !std::mem::replace(&mut self.committed, true) {
             self.with_permit(|breaker, permit| breaker.first_item(permit, now));
+            if let Some(flight) = &self.flight {
+                flight.passes.first_item(now.since(flight.began));
+            }
         }
     }
 
@@ -131,6 +175,14 @@ impl Execution {
     pub fn abandon(&mut self, at: &mut Moment<'_>) {
         if self.flight.is_some() {
             self.land(&Verdict::Ignore, at);
+        }
+        self.passes.give_back(at.now, at.out);
+    }
+
+    /// The attempt under way has used so much at rate limits, as its answer says (L6).
+    pub fn settle_costs(&mut self, actual: &Costs, at: &mut Moment<'_>) {
+        if let Some(flight) = &mut self.flight {
+            flight.passes.settle(actual, at.now, at.out);
         }
     }
 
@@ -175,37 +227,21 @@ impl Execution {
         &self.plan
     }
 
-    /// Admits the next attempt, or says why there is none.
-    pub(super) fn next_attempt(&mut self, at: &mut Moment<'_>) -> Step {
-        let plan = Arc::clone(&self.plan);
-        match &plan.target {
-            Target::Bare => self.take_off(Held::Nothing, None, at),
-            Target::Breaker(breaker) => self.through(breaker, at),
-            Target::Keyed(keyed) => {
-                let breaker = keyed.get(self.key(), at.now);
-                self.through(&breaker, at)
-            }
-            Target::Roster(roster) => self.among(roster, at),
+    /// A call that would end badly ends with another answer, where there may be one.
+    pub(super) fn or_fall_back(&self, step: Step) -> Step {
+        let Some(fallback) = self.plan.fallback.filter(|_| !self.begun) else { return step };
+        let covered = match &step {
+            Step::Finish(Finish::Reject(_) | Finish::Late(_)) => true,
+            Step::Finish(Finish::Raise) => self.latest.map_or(fallback.asked, |kind| fallback.covers(kind)),
+            _ => false,
+        };
+        match step {
+            Step::Finish(finish) if covered => Step::Finish(Finish::FallBack(Box::new(finish))),
+            step => step,
         }
     }
 
-    fn through(&mut self, breaker: &Arc<Breaker>, at: &mut Moment<'_>) -> Step {
-        match breaker.admit(at.now, at.dice, at.out) {
-            Ok(permit) => self.take_off(Held::Permit(Arc::clone(breaker), permit), None, at),
-            // An open breaker ends the loop (A1): what the caller learns is the failure that opened it.
-            Err(_) if !self.history.is_empty() => self.give_up(at),
-            Err(rejection) => {
-                at.out.emit(EventKind::CallRejected, || Event::CallRejected {
-                    source: rejection.source.clone(),
-                    reason: rejection.reason,
-                    retry_after: rejection.retry_after,
-                });
-                Step::Finish(Finish::Reject(rejection))
-            }
-        }
-    }
-
-    fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
+    pub(super) fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
         if let Some(seat) = roster.pick(&self.tried, at.now, at.dice, at.out) {
             return self.seated(roster, seat, at);
         }
@@ -233,7 +269,8 @@ impl Execution {
             }
             (Exhausted::Wait, Some(deadline), Some(earliest)) if earliest < deadline.at => {
                 let soonest = at.now.after(SHORTEST_WAIT);
-                return Step::Sleep { until: earliest.clamp(soonest, at.now.after(LONGEST_WAIT)) };
+                let until = earliest.clamp(soonest, at.now.after(LONGEST_WAIT)).into();
+                return Step::Sleep { until };
             }
             _ => {}
         }
@@ -273,9 +310,10 @@ impl Execution {
         });
     }
 
-    fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
+    pub(super) fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
         self.attempts += 1;
-        self.flight = Some(Flight { began: at.now, seat });
+        let passes = std::mem::take(&mut self.passes);
+        self.flight = Some(Flight { began: at.now, seat, passes });
         Step::Attempt(Attempt { number: self.attempts, node })
     }
 
@@ -283,6 +321,7 @@ impl Execution {
     fn land(&mut self, verdict: &Verdict, at: &mut Moment<'_>) -> (Option<NodeId>, Duration) {
         let Some(flight) = self.flight.take() else { return (None, Duration::ZERO) };
         let took = at.now.since(flight.began);
+        flight.passes.land(verdict, at.now, at.out);
         match flight.seat {
             Held::Nothing => (None, took),
             Held::Permit(breaker, permit) => {
@@ -294,6 +333,13 @@ impl Execution {
                 roster.settle(seat, verdict, took, at.now, at.dice, at.out);
                 (Some(node), took)
             }
+        }
+    }
+
+    /// The call has ended well although nodes failed it: no caller has seen their failures.
+    fn tell_handled(&self) {
+        if let (Target::Roster(roster), false) = (&self.plan.target, self.history.is_empty()) {
+            roster.pool().handled(self.history.iter().filter_map(|tried| tried.node.as_deref()));
         }
     }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Roster;
+use super::{Limits, Roster};
 use crate::base::Source;
 use crate::policy::breaker::{Breaker, Keyed};
+use crate::policy::fallback::FallbackConfig;
 use crate::policy::retry::{Backoff, RetryConfig};
 use crate::policy::timeout::TimeoutConfig;
 
@@ -57,10 +58,14 @@ pub struct Plan {
     pub retry: Option<RetryConfig>,
     /// The clocks.
     pub timeout: TimeoutConfig,
+    /// The limits that every attempt must pass.
+    pub limits: Limits,
     /// Whom to ask.
     pub target: Target,
     /// What to do when no node may be asked.
     pub exhausted: Exhausted,
+    /// Whether another answer is given when all this has failed; none: the failure is raised.
+    pub fallback: Option<FallbackConfig>,
     /// The most attempts, whatever the policies allow; none: as many as they do.
     pub cap: Option<u32>,
 }
@@ -73,8 +78,10 @@ impl Plan {
             source,
             retry: None,
             timeout: TimeoutConfig::default(),
+            limits: Limits::default(),
             target: Target::Bare,
             exhausted: Exhausted::default(),
+            fallback: None,
             cap: None,
         }
     }
@@ -90,6 +97,7 @@ impl Plan {
         Self {
             source: self.source.clone(),
             retry: self.retry.as_ref().map(at_once),
+            limits: self.limits.clone(),
             target: self.target.clone(),
             cap: Some(attempts),
             ..*self

@@ -4,5 +4,7 @@
 //! above puts them in order, the runtime does what they say.
 
 pub mod breaker;
+pub mod fallback;
+pub mod limit;
 pub mod retry;
 pub mod timeout;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::detector::{Deadline, DeadlineConfig, Detector, DetectorConfig, Phi, PhiConfig, Threshold};
 use crate::base::ConfigError;
 
 /// One node, as the user describes it.
@@ -16,6 +17,8 @@ pub struct NodeConfig {
     pub tier: u32,
     /// Does the heartbeat ask it? False for a node that only sends beats of its own. Default true.
     pub heartbeat: bool,
+    /// A heartbeat of its own, instead of the pool's. Default none.
+    pub own_heartbeat: Option<HeartbeatConfig>,
     /// What it shares with other nodes, such as "key:prod-1" or "host:10.0.0.7": see the cool-downs.
     pub domains: Vec<Arc<str>>,
 }
@@ -23,7 +26,14 @@ pub struct NodeConfig {
 impl NodeConfig {
     /// A node called `name`, with the defaults.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), weight: 1.0, tier: 0, heartbeat: true, domains: Vec::new() }
+        Self {
+            name: name.into(),
+            weight: 1.0,
+            tier: 0,
+            heartbeat: true,
+            own_heartbeat: None,
+            domains: Vec::new(),
+        }
     }
 
     /// Checks every rule above except uniqueness, which is the pool's to check.
@@ -34,7 +44,7 @@ impl NodeConfig {
         if !(self.weight.is_finite() && self.weight > 0.0) {
             return Err(ConfigError::new("weight", "be a finite number greater than 0", self.weight));
         }
-        Ok(())
+        self.own_heartbeat.as_ref().map_or(Ok(()), HeartbeatConfig::validate)
     }
 }
 
@@ -54,6 +64,10 @@ pub struct HeartbeatConfig {
     /// The share of the interval by which each question is moved at random, to either side: 0 up to,
     /// not including, 1. Default 0.1, so that many processes do not ask in step.
     pub jitter: f64,
+    /// Who judges. Default: misses and beats in a row, by the two thresholds above.
+    pub detector: DetectorConfig,
+    /// Are the nodes asked? False: they are only heard, and silence is what convicts. Default true.
+    pub asks: bool,
 }
 
 impl Default for HeartbeatConfig {
@@ -64,6 +78,8 @@ impl Default for HeartbeatConfig {
             recovery_threshold: 2,
             timeout: Duration::from_secs(5),
             jitter: 0.1,
+            detector: DetectorConfig::Counting,
+            asks: true,
         }
     }
 }
@@ -78,7 +94,44 @@ impl HeartbeatConfig {
         if !(0.0..1.0).contains(&self.jitter) {
             return Err(ConfigError::new("jitter", "be at least 0 and less than 1", self.jitter));
         }
-        Ok(())
+        if !self.asks && matches!(self.detector, DetectorConfig::Threshold { .. }) {
+            let rule = "be given with a detector that counts answers";
+            return Err(ConfigError::new("probe", rule, "None"));
+        }
+        self.detector.validate()
+    }
+
+    /// A new detector, with what `detector` leaves open filled in from the heartbeat's own numbers.
+    pub(super) fn make_detector(&self) -> Detector {
+        let patience = self.interval.saturating_mul(self.failure_threshold);
+        match &self.detector {
+            DetectorConfig::Counting if self.asks => {
+                Detector::Threshold(Threshold::new(self.failure_threshold, self.recovery_threshold))
+            }
+            DetectorConfig::Threshold { failure_threshold, recovery_threshold } => {
+                Detector::Threshold(Threshold::new(*failure_threshold, *recovery_threshold))
+            }
+            DetectorConfig::Counting => {
+                let config = DeadlineConfig { timeout: None, suspect_after: None };
+                Detector::Deadline(Deadline::new(&config, patience, self.recovery_threshold))
+            }
+            DetectorConfig::Deadline(config) => {
+                Detector::Deadline(Deadline::new(config, patience, self.recovery_threshold))
+            }
+            DetectorConfig::Phi(config) => {
+                let config = PhiConfig {
+                    // One lost question is a gap of two intervals: it is no outage yet.
+                    acceptable_pause: Some(
+                        config.acceptable_pause.unwrap_or_else(|| patience.saturating_sub(self.interval)),
+                    ),
+                    first_interval: Some(config.first_interval.unwrap_or(self.interval)),
+                    // The schedule's own jitter is no irregularity of the node.
+                    min_std: config.min_std.max(self.interval.mul_f64(self.jitter)),
+                    ..*config
+                };
+                Detector::Phi(Box::new(Phi::new(&config, self.recovery_threshold)))
+            }
+        }
     }
 }
 
@@ -114,6 +167,13 @@ mod tests {
         broken("timeout", |c| c.timeout = Duration::ZERO);
         broken("jitter", |c| c.jitter = 1.0);
         broken("jitter", |c| c.jitter = f64::NAN);
+        broken("threshold", |c| {
+            c.detector = DetectorConfig::Phi(PhiConfig { threshold: 0.0, ..PhiConfig::default() });
+        });
+        broken("probe", |c| {
+            c.asks = false;
+            c.detector = DetectorConfig::Threshold { failure_threshold: 1, recovery_threshold: 1 };
+        });
     }
 
     #[test]

@@ -5,8 +5,12 @@
 //! ```
 //!
 //! A node whose answer is awaited is not asked again, so that answers never overtake each other.
+//!
+//! Beside the questions it keeps when each node's silence will next mean something to its detector. Whoever
+//! runs the schedule says when it looks; a look that comes late is our own pause (P6).
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::HeartbeatConfig;
@@ -19,15 +23,23 @@ const LOCAL_PAUSE_INTERVALS: u32 = 2;
 /// Who is due.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    config: HeartbeatConfig,
+    /// The pool's own heartbeat, if it has one.
+    usual: Option<Arc<HeartbeatConfig>>,
     entries: HashMap<NodeId, Entry>,
     /// Those not asked at the moment, by due time.
     queue: BTreeSet<(Time, NodeId)>,
+    /// Those whose silence counts, by when it will mean something.
+    silent: BTreeSet<(Time, NodeId)>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    config: Arc<HeartbeatConfig>,
+    /// Is it asked at all?
+    asks: bool,
     due: Time,
+    /// When its silence will mean something.
+    look: Option<Time>,
     /// When the question under way was asked.
     asked: Option<Time>,
     /// Has it been asked before? The first question cannot be late.
@@ -37,22 +49,34 @@ struct Entry {
 }
 
 impl Schedule {
-    pub(super) fn new(config: HeartbeatConfig) -> Self {
-        Self { config, entries: HashMap::new(), queue: BTreeSet::new() }
+    pub(super) fn new(usual: Option<HeartbeatConfig>) -> Self {
+        let usual = usual.map(Arc::new);
+        Self { usual, entries: HashMap::new(), queue: BTreeSet::new(), silent: BTreeSet::new() }
     }
 
-    pub(super) const fn config(&self) -> &HeartbeatConfig {
-        &self.config
+    /// Is there anybody to ask or to hear?
+    pub(super) fn is_idle(&self) -> bool {
+        self.usual.is_none() && self.entries.is_empty()
     }
 
-    /// From now on `node` is asked, the first time at once.
-    pub(super) fn enrol(&mut self, node: NodeId) {
-        self.entries.insert(node, Entry { due: Time::ZERO, asked: None, known: false, pardoned: false });
-        self.queue.insert((Time::ZERO, node));
+    /// The heartbeat that `own` and the pool's make for a node.
+    pub(super) fn config_for(&self, own: Option<HeartbeatConfig>) -> Option<Arc<HeartbeatConfig>> {
+        own.map(Arc::new).or_else(|| self.usual.clone())
     }
 
-    /// From now on `node` is not asked.
+    /// From now on `node` is heard, and asked too if it `asks`: the first time at once.
+    pub(super) fn enrol(&mut self, node: NodeId, config: Arc<HeartbeatConfig>, asks: bool) {
+        let new =
+            Entry { config, asks, due: Time::ZERO, look: None, asked: None, known: false, pardoned: false };
+        self.entries.insert(node, new);
+        if asks {
+            self.queue.insert((Time::ZERO, node));
+        }
+    }
+
+    /// From now on `node` is neither asked nor heard.
     pub(super) fn dismiss(&mut self, node: NodeId) {
+        self.look_at(node, None);
         if let Some(entry) = self.entries.remove(&node) {
             self.queue.remove(&(entry.due, node));
         }
@@ -62,35 +86,80 @@ impl Schedule {
     pub(super) fn restart(&mut self) {
         let nodes: Vec<NodeId> = self.entries.keys().copied().collect();
         for node in nodes {
+            let Some(Entry { config, asks, .. }) = self.entries.get(&node) else { continue };
+            let (config, asks) = (Arc::clone(config), *asks);
             self.dismiss(node);
-            self.enrol(node);
+            self.enrol(node, config, asks);
         }
     }
 
-    /// When somebody is due next, of those not asked at the moment.
+    /// When somebody is due next, of those not asked at the moment, or somebody's silence means something.
     pub(super) fn next_due(&self) -> Option<Time> {
-        self.queue.first().map(|&(due, _)| due)
+        let first = |set: &BTreeSet<(Time, NodeId)>| set.first().map(|&(time, _)| time);
+        [first(&self.queue), first(&self.silent)].into_iter().flatten().min()
     }
 
     /// When `node` is due, or was when it was asked last.
     pub(super) fn due_of(&self, node: NodeId) -> Option<Time> {
-        self.entries.get(&node).map(|entry| entry.due)
+        self.entries.get(&node).filter(|entry| entry.asks).map(|entry| entry.due)
+    }
+
+    /// The heartbeat of `node`.
+    pub(super) fn config_of(&self, node: NodeId) -> Option<&HeartbeatConfig> {
+        self.entries.get(&node).map(|entry| &*entry.config)
+    }
+
+    /// The silence of `node` will mean something at `then`, and not before.
+    pub(super) fn look_at(&mut self, node: NodeId, then: Option<Time>) {
+        let Some(entry) = self.entries.get_mut(&node) else { return };
+        if let Some(before) = std::mem::replace(&mut entry.look, then) {
+            self.silent.remove(&(before, node));
+        }
+        if let Some(then) = then {
+            self.silent.insert((then, node));
+        }
+    }
+
+    /// Takes out everybody whose silence is to be looked at.
+    pub(super) fn take_silent(&mut self, now: Time) -> Vec<NodeId> {
+        let mut taken = Vec::new();
+        while let Some(&(then, node)) = self.silent.first()
+            && then <= now
+        {
+            self.look_at(node, None);
+            taken.push(node);
+        }
+        taken
+    }
+
+    /// By how much we are late at `now`, if by more than a busy machine explains: then our own process was
+    /// stopped or starved, and what we did not hear meanwhile is no silence (P6). One interval is added, in
+    /// which the beats that wait to be read are heard before anybody is judged.
+    pub(super) fn lateness(&self, now: Time) -> Duration {
+        // What was never due before cannot be late.
+        let after_start = (Time::from_nanos(1), NodeId(0));
+        let first = |set: &BTreeSet<(Time, NodeId)>| set.range(after_start..).next().copied();
+        let planned = [first(&self.queue), first(&self.silent)].into_iter().flatten().min();
+        let Some((planned, node)) = planned else { return Duration::ZERO };
+        let Some(config) = self.config_of(node) else { return Duration::ZERO };
+        let late = now > planned.after(pause(config));
+        if late { now.since(planned).saturating_add(config.interval) } else { Duration::ZERO }
     }
 
     /// Takes out everybody who is due, as asked at `now`, and schedules their next question.
     pub(super) fn take_due(&mut self, now: Time, dice: &mut dyn Dice) -> Vec<NodeId> {
-        let (mut taken, pause) = (Vec::new(), self.pause());
+        let mut taken = Vec::new();
         while let Some(&(due, node)) = self.queue.first()
             && due <= now
         {
             self.queue.pop_first();
             let Some(entry) = self.entries.get_mut(&node) else { continue };
             entry.asked = Some(now);
-            entry.pardoned = entry.known && now > due.after(pause);
+            entry.pardoned = entry.known && now > due.after(pause(&entry.config));
             // From when it was due, not from now: a cadence that does not drift.
             let from = if entry.known && !entry.pardoned { due } else { now };
             entry.known = true;
-            entry.due = from.after(jittered(&self.config, dice));
+            entry.due = from.after(jittered(&entry.config, dice));
             taken.push(node);
         }
         taken
@@ -99,17 +168,17 @@ impl Schedule {
     /// `node` has answered, or not, at `now`. Says whether a miss may count against it: not if either
     /// the question or the judgment was delayed by ourselves (P6).
     pub(super) fn answered(&mut self, node: NodeId, now: Time) -> bool {
-        let patience = self.config.timeout.saturating_add(self.pause());
         let Some(entry) = self.entries.get_mut(&node) else { return true };
+        let patience = entry.config.timeout.saturating_add(pause(&entry.config));
         let Some(asked) = entry.asked.take() else { return true };
         entry.due = entry.due.max(now);
         self.queue.insert((entry.due, node));
         !entry.pardoned && now <= asked.after(patience)
     }
+}
 
-    const fn pause(&self) -> Duration {
-        self.config.interval.saturating_mul(LOCAL_PAUSE_INTERVALS)
-    }
+const fn pause(config: &HeartbeatConfig) -> Duration {
+    config.interval.saturating_mul(LOCAL_PAUSE_INTERVALS)
 }
 
 /// One interval, moved by up to `jitter` of itself to either side.
@@ -129,11 +198,18 @@ mod tests {
     const A: NodeId = NodeId(0);
     const B: NodeId = NodeId(1);
 
+    fn config(jitter: f64) -> HeartbeatConfig {
+        HeartbeatConfig { interval: Duration::from_secs(1), jitter, ..HeartbeatConfig::default() }
+    }
+
+    fn enrol(s: &mut Schedule, node: NodeId) {
+        let config = s.config_for(None).unwrap();
+        s.enrol(node, config, true);
+    }
+
     fn schedule(jitter: f64) -> Schedule {
-        let config =
-            HeartbeatConfig { interval: Duration::from_secs(1), jitter, ..HeartbeatConfig::default() };
-        let mut s = Schedule::new(config);
-        s.enrol(A);
+        let mut s = Schedule::new(Some(config(jitter)));
+        enrol(&mut s, A);
         s
     }
 
@@ -156,7 +232,7 @@ mod tests {
     #[test]
     fn a_node_whose_answer_is_awaited_is_not_asked_again() {
         let (mut s, dice) = (schedule(0.0), &mut SplitMix::new(1));
-        s.enrol(B);
+        enrol(&mut s, B);
         assert_eq!(s.take_due(at(0), dice), [A, B]);
         s.answered(B, at(10));
         assert_eq!(s.take_due(at(1000), dice), [B]);
@@ -170,8 +246,8 @@ mod tests {
     #[test]
     fn jitter_spreads_to_both_sides_and_no_further() {
         let seed = 42;
-        let (s, dice) = (schedule(0.1), &mut SplitMix::new(seed));
-        let draws: Vec<f64> = (0..1000).map(|_| jittered(&s.config, dice).as_secs_f64()).collect();
+        let (config, dice) = (config(0.1), &mut SplitMix::new(seed));
+        let draws: Vec<f64> = (0..1000).map(|_| jittered(&config, dice).as_secs_f64()).collect();
         assert!(draws.iter().all(|d| (0.9..1.1).contains(d)), "seed {seed}");
         assert!(draws.iter().any(|&d| d < 0.92) && draws.iter().any(|&d| d > 1.08), "seed {seed}");
     }
@@ -202,5 +278,47 @@ mod tests {
         s.restart();
         assert_eq!(s.take_due(at(60_000), dice), [A]);
         assert!(s.answered(A, at(60_001)));
+    }
+
+    #[test]
+    fn nodes_have_their_own_rhythms() {
+        let (mut s, dice) = (schedule(0.0), &mut SplitMix::new(1));
+        let slow = HeartbeatConfig { interval: Duration::from_secs(3), jitter: 0.0, ..config(0.0) };
+        let slow = s.config_for(Some(slow)).unwrap();
+        s.enrol(B, slow, true);
+        let mut asked = Vec::new();
+        for second in 0..7 {
+            for node in s.take_due(at(second * 1000), dice) {
+                s.answered(node, at(second * 1000 + 1));
+                asked.push((second, node));
+            }
+        }
+        let of = |node| asked.iter().filter(|(_, n)| *n == node).map(|(t, _)| *t).collect::<Vec<_>>();
+        assert_eq!((of(A), of(B)), (vec![0, 1, 2, 3, 4, 5, 6], vec![0, 3, 6]));
+    }
+
+    #[test]
+    fn silence_is_looked_at_when_it_means_something() {
+        let mut s = Schedule::new(Some(config(0.0)));
+        let heard = s.config_for(None).unwrap();
+        s.enrol(A, Arc::clone(&heard), false);
+        assert_eq!((s.next_due(), s.due_of(A)), (None, None));
+        s.look_at(A, Some(at(500)));
+        s.look_at(A, Some(at(900)));
+        assert_eq!((s.next_due(), s.take_silent(at(899))), (Some(at(900)), vec![]));
+        assert_eq!((s.take_silent(at(900)), s.next_due()), (vec![A], None));
+        s.look_at(A, Some(at(1000)));
+        s.dismiss(A);
+        assert_eq!(s.take_silent(at(5000)), []);
+    }
+
+    #[test]
+    fn p6_a_look_that_comes_late_is_a_pause_of_ours() {
+        let (mut s, dice) = (schedule(0.0), &mut SplitMix::new(1));
+        assert_eq!(s.lateness(at(60_000)), Duration::ZERO, "the first look cannot be late");
+        s.take_due(at(0), dice);
+        s.answered(A, at(1));
+        assert_eq!(s.lateness(at(3000)), Duration::ZERO);
+        assert_eq!(s.lateness(at(3001)), Duration::from_millis(2001 + 1000));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::config::{HeartbeatConfig, NodeConfig};
 use super::cooldown::Cooldowns;
-use super::detector::{Detector, Threshold};
+use super::detector::Detector;
 use super::failover::Tiers;
 use super::heartbeat::Schedule;
 use super::node::{Change, Node};
@@ -18,8 +18,7 @@ pub(super) struct Members {
     /// Sorted by id, because ids only grow.
     pub(super) nodes: Vec<Node>,
     pub(super) tiers: Tiers,
-    /// None: the pool has no heartbeat.
-    pub(super) schedule: Option<Schedule>,
+    pub(super) schedule: Schedule,
     pub(super) cooldowns: Cooldowns,
     /// Outages whose traffic has no new home yet.
     pub(super) stranded: usize,
@@ -41,7 +40,7 @@ impl Members {
             source,
             nodes: Vec::new(),
             tiers: Tiers::default(),
-            schedule: heartbeat.map(Schedule::new),
+            schedule: Schedule::new(heartbeat),
             cooldowns: Cooldowns::default(),
             stranded: 0,
             totals: Totals::default(),
@@ -85,13 +84,16 @@ impl Members {
         let id = NodeId(self.next_id);
         self.next_id += 1;
         self.tiers.join(id, config.tier);
-        let detector = self.schedule.as_mut().map(|schedule| {
-            if config.heartbeat {
-                schedule.enrol(id);
-            }
-            let HeartbeatConfig { failure_threshold, recovery_threshold, .. } = *schedule.config();
-            Detector::Threshold(Threshold::new(failure_threshold, recovery_threshold))
-        });
+        let heartbeat = self.schedule.config_for(config.own_heartbeat.take());
+        let detector = heartbeat.as_deref().map(HeartbeatConfig::make_detector);
+        let listens = detector.as_ref().is_some_and(Detector::counts_silence) && config.heartbeat;
+        if let Some(heartbeat) = heartbeat {
+            let asks = config.heartbeat && heartbeat.asks;
+            self.schedule.enrol(id, heartbeat, asks);
+        }
+        if listens {
+            self.schedule.look_at(id, Some(Time::ZERO));
+        }
         self.nodes.push(Node::new(id, config, detector));
         Ok(id)
     }
@@ -102,9 +104,7 @@ impl Members {
         self.stranded -= usize::from(stranded);
         self.nodes.retain(|n| n.id != id);
         self.tiers.leave(id);
-        if let Some(schedule) = &mut self.schedule {
-            schedule.dismiss(id);
-        }
+        self.schedule.dismiss(id);
         out.emit(EventKind::NodeRemoved, || Event::NodeRemoved { source: self.source.clone(), node: name });
         Ok(id)
     }
@@ -212,22 +212,21 @@ impl Members {
     }
 
     pub(super) fn beat(&mut self, id: NodeId, now: Time, out: &mut Outbox) {
-        if let Some(schedule) = &mut self.schedule {
-            schedule.answered(id, now);
-        }
+        self.schedule.answered(id, now);
         let Some(node) = self.get_mut(id) else { return };
         let change = node.beat(now);
+        self.listen(id, now);
         self.tell(id, change, "", out);
     }
 
     pub(super) fn miss(&mut self, id: NodeId, why: &str, now: Time, out: &mut Outbox) {
-        let Some(schedule) = &mut self.schedule else { return };
-        if !schedule.answered(id, now) {
+        if !self.schedule.answered(id, now) {
             return;
         }
-        let Some(node) = self.get_mut(id) else { return };
+        let Some(node) = self.get_mut(id).filter(|node| node.is_heard()) else { return };
         let change = node.miss(why, now);
         let misses = node.misses();
+        self.listen(id, now);
         out.emit(EventKind::HeartbeatMissed, || Event::HeartbeatMissed {
             source: self.source.clone(),
             node: self.name(id),
@@ -238,12 +237,60 @@ impl Members {
         self.tell(id, change, reason, out);
     }
 
+    /// Nobody knows whether `id` answered, because we did not listen (P6).
+    pub(super) fn unheard(&mut self, id: NodeId, now: Time) {
+        self.schedule.answered(id, now);
+        let interval = self.schedule.config_of(id).map(|config| config.interval);
+        if let (Some(node), Some(interval)) = (self.get_mut(id), interval) {
+            node.excuse(Some(interval));
+            self.listen(id, now);
+        }
+    }
+
+    /// Listens to those whose silence may mean something by now. If it is we who were not there, everybody's
+    /// silence is shorter by that (P6).
+    pub(super) fn listen_to_the_silent(&mut self, now: Time, out: &mut Outbox) {
+        let late = self.schedule.lateness(now);
+        if !late.is_zero() {
+            self.nodes.iter_mut().for_each(|node| node.excuse(Some(late)));
+            let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
+            for id in ids {
+                self.listen(id, now);
+            }
+            return;
+        }
+        for id in self.schedule.take_silent(now) {
+            let Some(node) = self.get_mut(id) else { continue };
+            let change = node.look(now);
+            let doubt = node.last_error().unwrap_or_default();
+            self.listen(id, now);
+            let reason = if change == Change::Failed { Evidence::Heartbeat.as_str() } else { &doubt };
+            self.tell(id, change, reason, out);
+        }
+    }
+
+    /// Whoever asked and listened before has stopped: all are due at once, and nobody is late.
+    pub(super) fn restart_heartbeat(&mut self) {
+        self.schedule.restart();
+        for node in &mut self.nodes {
+            node.excuse(None);
+            if node.counts_silence() && node.config.heartbeat {
+                self.schedule.look_at(node.id, Some(Time::ZERO));
+            }
+        }
+    }
+
+    fn listen(&mut self, id: NodeId, now: Time) {
+        let next = self.get(id).and_then(|node| node.next_look(now));
+        self.schedule.look_at(id, next);
+    }
+
     // ---- looks ----
 
     /// When at the earliest the heartbeat could acquit `id`, if every beat from now on is good.
     pub(super) fn heartbeat_may_acquit(&self, id: NodeId) -> Option<Time> {
-        let schedule = self.schedule.as_ref()?;
         let more = self.get(id)?.beats_to_acquit().saturating_sub(1);
-        Some(schedule.due_of(id)?.after(schedule.config().interval.saturating_mul(more)))
+        let interval = self.schedule.config_of(id)?.interval;
+        Some(self.schedule.due_of(id)?.after(interval.saturating_mul(more)))
     }
 }

@@ -25,13 +25,15 @@ mod failover;
 mod heartbeat;
 mod members;
 mod node;
+mod reliability;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use balancer::{Balancer, RoundRobin};
 pub use config::{HeartbeatConfig, NodeConfig};
-pub use detector::{Detector, Opinion, Threshold};
+pub use detector::{Deadline, DeadlineConfig, Detector, DetectorConfig, Opinion, Phi, PhiConfig, Threshold};
+pub use reliability::{Record, Reliability};
 pub use view::{Cooling, Evidence, NodeState, NodeView};
 
 use std::sync::Arc;
@@ -48,7 +50,6 @@ use members::Members;
 pub struct Pool {
     members: Mutex<Members>,
     source: Source,
-    heartbeat: Option<HeartbeatConfig>,
 }
 
 /// What a pool has lived through, nodes that left included.
@@ -81,11 +82,11 @@ impl Pool {
         if let Some(config) = &heartbeat {
             config.validate()?;
         }
-        let mut members = Members::new(source.clone(), heartbeat.clone());
+        let mut members = Members::new(source.clone(), heartbeat);
         for node in nodes {
             members.join(node)?;
         }
-        Ok(Self { members: Mutex::new(members), source, heartbeat })
+        Ok(Self { members: Mutex::new(members), source })
     }
 
     /// Who speaks in its events.
@@ -94,10 +95,16 @@ impl Pool {
         &self.source
     }
 
-    /// The heartbeat it was made with.
+    /// Is nobody asked or listened to?
     #[must_use]
-    pub const fn heartbeat(&self) -> Option<&HeartbeatConfig> {
-        self.heartbeat.as_ref()
+    pub fn is_unwatched(&self) -> bool {
+        self.members.lock().schedule.is_idle()
+    }
+
+    /// How long an answer of `node` to its heartbeat's question may take.
+    #[must_use]
+    pub fn patience(&self, node: NodeId) -> Duration {
+        self.members.lock().schedule.config_of(node).map_or(Duration::MAX, |config| config.timeout)
     }
 
     // ---- calls ----
@@ -163,36 +170,39 @@ impl Pool {
     /// What became of the question to `node` is not known, because it got stuck on our side (P6): the node
     /// is asked again at its next turn.
     pub fn unheard(&self, node: NodeId, now: Time) {
-        if let Some(schedule) = &mut self.members.lock().schedule {
-            schedule.answered(node, now);
-        }
+        self.members.lock().unheard(node, now);
+    }
+
+    /// Listens at `now` to those whose silence may mean something. To be called before [`Pool::due`].
+    pub fn listen(&self, now: Time, out: &mut Outbox) {
+        self.members.lock().listen_to_the_silent(now, out);
     }
 
     /// Who is to be asked now. Each of them is scheduled again, with jitter, and is not due before a
     /// [`Pool::beat`] or [`Pool::miss`] has told what came of it.
     pub fn due(&self, now: Time, dice: &mut dyn Dice) -> Vec<NodeId> {
-        self.members.lock().schedule.as_mut().map_or_else(Vec::new, |s| s.take_due(now, dice))
+        self.members.lock().schedule.take_due(now, dice)
     }
 
-    /// When [`Pool::due`] will have somebody next, of those not asked at the moment.
+    /// When [`Pool::due`] will have somebody next, of those not asked at the moment, or [`Pool::listen`]
+    /// something to hear.
     #[must_use]
     pub fn next_due(&self) -> Option<Time> {
-        self.members.lock().schedule.as_ref()?.next_due()
+        self.members.lock().schedule.next_due()
     }
 
     /// Whoever asked the nodes before has stopped: all are due at once, and nobody is late.
     pub fn restart_heartbeat(&self) {
-        if let Some(schedule) = &mut self.members.lock().schedule {
-            schedule.restart();
-        }
+        self.members.lock().restart_heartbeat();
     }
 
     // ---- the operator's will ----
 
     /// A node joins.
-    pub fn add(&self, node: NodeConfig, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
+    pub fn add(&self, node: NodeConfig, now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
         let mut members = self.members.lock();
         let id = members.join(node)?;
+        members.get_mut(id).into_iter().for_each(|node| node.watch(now));
         out.emit(EventKind::NodeAdded, || Event::NodeAdded {
             source: self.source.clone(),
             node: members.name(id),
@@ -291,6 +301,30 @@ impl Pool {
     #[must_use]
     pub fn name_of(&self, node: NodeId) -> Arc<str> {
         self.members.lock().name(node)
+    }
+
+    /// From now on the reliability of the nodes is watched; those that join are watched by themselves.
+    pub fn watch(&self, now: Time) {
+        self.members.lock().nodes.iter_mut().for_each(|node| node.watch(now));
+    }
+
+    /// A call that these nodes failed has ended well all the same.
+    pub fn handled<'a>(&self, failed: impl Iterator<Item = &'a str>) {
+        let mut members = self.members.lock();
+        for name in failed {
+            if let Ok(node) = members.named(name) {
+                node.handled();
+            }
+        }
+    }
+
+    /// What the nodes' reliability is made of, in the order they joined.
+    #[must_use]
+    pub fn records(&self, now: Time) -> Vec<(Arc<str>, Record)> {
+        let members = self.members.lock();
+        // What a report has said, only another takes back.
+        let record = |n: &node::Node| n.record(!n.convicted_by(Evidence::Report), now);
+        members.nodes.iter().map(|n| (n.config.name.clone(), record(n))).collect()
     }
 
     /// What it has lived through.

@@ -1,6 +1,6 @@
 //! The manual clock, for users' tests, and what a fork and an exit mean to the runtime.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -17,6 +17,12 @@ fn refused(error: clock::ClockError) -> PyErr {
 #[pyfunction]
 pub fn now() -> f64 {
     clock::now().since(Time::ZERO).as_secs_f64()
+}
+
+/// Seconds of the wall clock since 1970, for stamps that other processes read.
+#[pyfunction]
+pub fn wall() -> f64 {
+    clock::wall().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// From now on time stands still until it is advanced.

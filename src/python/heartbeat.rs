@@ -13,11 +13,12 @@ use pyo3::types::PyTuple;
 
 use super::call::signal;
 use super::convert::{count, given, positive_span, real, span};
+use super::detector::FailureDetector;
 use super::errands::{PythonProbe, Task};
 use super::{bridge, errands, errors, events};
 use crate::base::{NodeId, Time};
 use crate::pipeline::Roster;
-use crate::pool::HeartbeatConfig;
+use crate::pool::{DetectorConfig, HeartbeatConfig};
 use crate::runtime::clock::{self, Busy, Waited};
 use crate::runtime::engine;
 use crate::runtime::errands::Job;
@@ -74,7 +75,7 @@ impl Pulse {
 
     /// Starts it, unless it beats already in this process or there is none. Cheap if it beats.
     pub fn ensure(&self) -> PyResult<()> {
-        if self.roster.pool().heartbeat().is_none() {
+        if self.roster.pool().is_unwatched() {
             return Ok(());
         }
         let beating = {
@@ -189,15 +190,18 @@ pub fn aask<'py>(how: &Bound<'py, PyTuple>, timeout: &Bound<'py, PyAny>) -> PyRe
     })
 }
 
-/// Reads `(interval, failure_threshold, recovery_threshold, timeout, jitter)`.
+/// Reads `(interval, failure_threshold, recovery_threshold, timeout, jitter, detector, asks)`.
 pub fn config(fields: &Bound<'_, PyTuple>) -> PyResult<HeartbeatConfig> {
     let at = |i| fields.get_item(i);
+    let detector: Option<Bound<'_, FailureDetector>> = at(5)?.extract()?;
     let config = HeartbeatConfig {
         interval: positive_span("interval", &at(0)?)?,
         failure_threshold: count("failure_threshold", &at(1)?, 1)?,
         recovery_threshold: count("recovery_threshold", &at(2)?, 1)?,
         timeout: positive_span("timeout", &at(3)?)?,
         jitter: real("jitter", &at(4)?)?,
+        detector: detector.map_or(DetectorConfig::Counting, |detector| detector.get().config().clone()),
+        asks: at(6)?.extract()?,
     };
     config.validate().map_err(|error| errors::config(fields.py(), &error))?;
     Ok(config)

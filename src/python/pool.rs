@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::heartbeat::{self, Asked, Pulse};
-use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
-use super::views::{ManagerMetrics, NodeView};
+use super::policies::{Answers, CircuitBreaker, ConcurrencyLimit, Parts, RateLimit, Retry, Timeout, limits};
+use super::views::{ManagerMetrics, NodeView, Reliability};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
@@ -41,7 +41,7 @@ fn config_error(py: Python<'_>, error: &ConfigError) -> PyErr {
     errors::config(py, error)
 }
 
-/// Reads `(node, name, weight, tier, callables, probe)`.
+/// Reads `(node, name, weight, tier, callables, probe, domains, (is heard, own heartbeat))`.
 fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
     let row = row.cast::<PyTuple>()?;
     let name: String = row.get_item(1)?.extract()?;
@@ -56,7 +56,9 @@ fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
         NodeTargets { node: row.get_item(0)?.unbind(), callables: [next(), next(), next(), next()] };
     let how = row.get_item(5)?;
     let asked = if how.is_none() { None } else { Some(heartbeat::asked(how.cast::<PyTuple>()?)?) };
-    config.heartbeat = asked.is_some();
+    let (heard, own): (bool, Option<Bound<'_, PyTuple>>) = row.get_item(7)?.extract()?;
+    config.heartbeat = heard;
+    config.own_heartbeat = own.map(|fields| heartbeat::config(&fields)).transpose()?;
     config.validate().map_err(|error| config_error(row.py(), &error))?;
     Ok(Described { config, targets, asked })
 }
@@ -78,8 +80,8 @@ impl FailoverManager {
 #[pymethods]
 impl FailoverManager {
     #[new]
-    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted,
-                        cooldown_cap))]
+    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, bulkhead, rates, classify,
+                        answers, exhausted, cooldown_cap, fallback=None))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -88,10 +90,13 @@ impl FailoverManager {
         breaker: Option<Bound<'_, CircuitBreaker>>,
         retry: Option<Bound<'_, Retry>>,
         timeout: Option<Bound<'_, Timeout>>,
+        bulkhead: Option<Bound<'_, ConcurrencyLimit>>,
+        rates: Vec<Bound<'_, RateLimit>>,
         classify: Bound<'_, PyAny>,
         answers: Answers,
         exhausted: &Bound<'_, PyAny>,
         cooldown_cap: &Bound<'_, PyAny>,
+        fallback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = classify.py();
         let described = nodes.iter().map(describe).collect::<PyResult<Vec<_>>>()?;
@@ -101,6 +106,7 @@ impl FailoverManager {
         let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
         let cap = positive_span("cooldown_cap", cooldown_cap)?;
         pool.set_cooldown_cap(cap);
+        pool.watch(clock::now());
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
         // The nodes' breakers are named after a template that has a name, else after the manager.
         let named =
@@ -115,6 +121,7 @@ impl FailoverManager {
             retry,
             timeout,
             classify,
+            limits: limits(&rates, bulkhead.as_ref()),
             target: Target::Roster(Arc::clone(&roster)),
             exhausted: choice(
                 "exhausted",
@@ -124,6 +131,7 @@ impl FailoverManager {
             )?,
             key: None,
             answers,
+            fallback,
             pulse: Some(Arc::clone(&pulse)),
         };
         let manager = Self {
@@ -162,6 +170,11 @@ impl FailoverManager {
     #[getter]
     fn metrics(&self) -> ManagerMetrics {
         ManagerMetrics::of(&self.roster)
+    }
+
+    /// How reliable its nodes have been so far, each and together.
+    fn reliability(&self, py: Python<'_>) -> PyResult<Reliability> {
+        Reliability::of(py, &self.roster, clock::now())
     }
 
     /// The guarded form of `function` (given the node first), or with `None` of the nodes' own targets.
@@ -262,6 +275,9 @@ impl FailoverManager {
     fn beat(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let id = self.id_of(py, name)?;
         moment(|at| self.roster.pool().beat(id, at.now, at.out));
+        // From now on its silence counts: somebody must listen.
+        self.pulse.ensure()?;
+        self.pulse.wake();
         Ok(())
     }
 

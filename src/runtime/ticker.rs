@@ -14,7 +14,6 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -155,13 +154,16 @@ async fn tick(
 
 /// Asks everybody who is due, and tells when somebody is due next.
 fn ask_the_due(pool: &Pool, probes: &Arc<dyn Probe>, asked: &mut Asked, busy: &Busy) -> Time {
+    let mut out = dispatch::outbox();
     let (due, next) = {
         let _quiet = quiet();
-        (pool.due(clock::now(), &mut ThreadDice), pool.next_due())
+        let now = clock::now();
+        pool.listen(now, &mut out);
+        (pool.due(now, &mut ThreadDice), pool.next_due())
     };
-    let patience = pool.heartbeat().map_or(Duration::MAX, |heartbeat| heartbeat.timeout);
+    dispatch::post(&mut out);
     for node in due {
-        let probes = probes.clone();
+        let (probes, patience) = (probes.clone(), pool.patience(node));
         // Asked inside the task, so that a probe that panics at once does no more harm than one that does later.
         let task = asked.probes.spawn(async move { probes.ask(node, patience).await });
         asked.nodes.insert(task.id(), (node, busy.clone()));
@@ -181,6 +183,7 @@ fn judge(
     };
     let Some((node, busy)) = asked.remove(&task) else { return Busy::idle() };
     let Some(pool) = pool.upgrade() else { return busy };
+    tracing::debug!(target: "holdfast::heartbeat", "{}: node {} {heard}", pool.source().name(), pool.name_of(node));
     let mut out = dispatch::outbox();
     {
         let _quiet = quiet();

@@ -115,7 +115,7 @@ OTHERS: list[Field] = [
     ("jitter", lambda v: hf.exponential(jitter=v), [None, "Full", 0.5]),
     ("jitter", lambda v: hf.linear(jitter=v), [None, "Full", 0.5]),
     ("late", lambda v: hf.Timeout(1.0, late=v), ["drop", 3]),
-    ("probe", lambda v: heartbeat(probe=v), [None, "/health", 3]),
+    ("probe", lambda v: heartbeat(probe=v), ["/health", 3]),
     ("path_or_url", lambda v: hf.HttpProbe(v), [None, "", 3]),
     ("expect", lambda v: hf.HttpProbe("/", expect=v), [200, [200], range(0), range(200, 300, 2)]),
     ("listener", lambda v: hf.subscribe(v), [None, 3]),

@@ -53,8 +53,8 @@ impl Stage {
                     self.step(|at| call.answer_backoff(Some(S), at))
                 }
                 Step::Sleep { until } => {
-                    self.say(&format!("sleep {:?}", until.since(self.now)));
-                    self.now = until;
+                    self.say(&format!("sleep {:?}", until.at.since(self.now)));
+                    self.now = until.at;
                     self.step(|at| call.wake(at))
                 }
                 Step::Finish(finish) => {
@@ -84,6 +84,7 @@ impl Stage {
                 let detail = rejection.detail.as_deref().unwrap_or_default();
                 format!("reject: {} ({detail})", rejection.reason)
             }
+            Finish::FallBack(_) => "fall back".to_owned(),
         };
         self.say(&line);
     }

@@ -10,6 +10,7 @@ end when the guard's clocks do. The user's client is never changed, and nothing 
 
 =================  ===========================================================================================
 `_guarded.py`      a client behind a pipeline: a subclass of its class, guarded where all its methods meet
+`failover.py`      several clients behind a manager, seen as one
 `_call.py`         what may be sent more than once, and how an answer is looked at
 `_streams.py`      the SDK's stream with guarded items
 `_copies.py`       the registry: what to switch off, client by client
@@ -22,6 +23,7 @@ What it deliberately does not do: import a client, or interrupt what cannot be i
 the provider's bill, and only look like a timeout.
 """
 
-from holdfast.clients._guarded import guard_client
+from holdfast.clients._guarded import attended, guard_client
+from holdfast.clients.failover import failover_client
 
-__all__ = ["guard_client"]
+__all__ = ["attended", "failover_client", "guard_client"]

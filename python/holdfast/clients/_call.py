@@ -28,7 +28,7 @@ class Call:
     """One call: what was asked, and how its answer is looked at.
 
     Args:
-        request: The door of the client's own class, past the guard: `(client, cast_to, options, **more)`.
+        request: What an attempt calls: `(client, cast_to, options, **more)`.
         cast_to: The type that the answer is to have.
         options: The SDK's description of the request. It is not changed.
         stream: Is a stream of events asked for?
@@ -77,7 +77,7 @@ class Call:
         """One attempt on this client; the answer, or an awaitable of it.
 
         Args:
-            client: Any client of the SDK that the options are from.
+            client: Any guarded client of the SDK that the options are from.
             model: The name of the model there, or names by the name that was asked for.
         """
         if self.attempts:

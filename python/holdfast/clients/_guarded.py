@@ -50,6 +50,10 @@ class Driver(Protocol):
     """The pipeline or the manager."""
     completion: ClientCompletion
 
+    def changed(self, changes: dict[str, Any]) -> Driver: ...
+
+    def door(self, inner: Any, through: Any) -> Any: ...
+
     def call(self, client: Any, call: Call) -> Any: ...
 
     async def acall(self, client: Any, call: Call) -> Any: ...
@@ -67,6 +71,18 @@ def guard_client(pipeline: Pipeline, client: Client) -> Client:
         client: A client of `openai` or `anthropic`, or of another SDK of the same make. It is not changed.
     """
     return dressed(fresh(client), PipelineDriver(pipeline, kind_of(client)))
+
+
+def attended(client: Client, *, check: bool = True) -> Client:
+    """The client without retries of its own, its answers and streams looked at, and no policy around them.
+
+    What the functions of a manager get: whether and where to ask again is the manager's business.
+
+    Args:
+        client: As for `guard_client`.
+        check: Are answers looked at?
+    """
+    return guard_client(Pipeline(validate=None if check else False), client)
 
 
 def kind_of(client: Any) -> str:
@@ -103,6 +119,7 @@ def _guarded_class(base: type[Any]) -> type[Any]:
         copy=copy,
         with_options=copy,
         pipeline=property(_owner),
+        manager=property(lambda self: self.__dict__[_DRIVERS][0].manager),
         breaker=property(lambda self: _owner(self).breaker),
         metrics=property(lambda self: _owner(self).metrics),
     )
@@ -135,7 +152,7 @@ async def _arequest(
 def _through(drivers: Any, client: Any, *asked: Any, **how: Any) -> Any:
     """One call through the drivers, outermost first."""
     driver, *inner = drivers
-    call = _call(driver, partial(_through, inner) if inner else None, client, *asked, **how)
+    call = _call(driver, driver.door(inner, _through), client, *asked, **how)
     if not call.events:
         return driver.call(client, call)
     items = driver.stream(client, call)
@@ -147,7 +164,7 @@ def _through(drivers: Any, client: Any, *asked: Any, **how: Any) -> Any:
 async def _athrough(drivers: Any, client: Any, *asked: Any, **how: Any) -> Any:
     """`_through` for asynchronous clients."""
     driver, *inner = drivers
-    call = _call(driver, partial(_athrough, inner) if inner else None, client, *asked, **how)
+    call = _call(driver, driver.door(inner, _athrough), client, *asked, **how)
     if not call.events:
         return await driver.acall(client, call)
     items = driver.astream(client, call)
@@ -171,9 +188,8 @@ def _call(
     stream: Any = False,
     stream_cls: Any = None,
 ) -> Call:
-    door = request or type(client)._holdfast_base.request
     single = client.__dict__.get(_SINGLE, False) or options.max_retries == 0
-    return Call(door, cast_to, options, stream, stream_cls, driver.completion, single=single)
+    return Call(request, cast_to, options, stream, stream_cls, driver.completion, single=single)
 
 
 def _copy(self: Any, **changes: Any) -> Any:
@@ -181,34 +197,49 @@ def _copy(self: Any, **changes: Any) -> Any:
 
     `max_retries=0` means one attempt per call; any other number of it means nothing, because the guard counts.
     """
+    drivers = tuple(driver.changed(changes) for driver in self.__dict__[_DRIVERS])
     retries = changes.pop("max_retries", None)
     made = type(self)._holdfast_base.copy(self, **changes)
     http = made.__dict__.get("_client")
     if is_http_client(http):
         made._client = bounded(http)
-    made.__dict__[_DRIVERS] = self.__dict__[_DRIVERS]
+    made.__dict__[_DRIVERS] = drivers
     made.__dict__[_SINGLE] = retries == 0 if isinstance(retries, int) else self.__dict__.get(_SINGLE, False)
     return with_one_key(made)
+
+
+def bare_request(client: Any, *asked: Any, **how: Any) -> Any:
+    """The door of the SDK's own class."""
+    return type(client)._holdfast_base.request(client, *asked, **how)
+
+
+def inner_request(through: Any, client: Any, *asked: Any, **how: Any) -> Any:
+    """The door behind the outermost guard of this client."""
+    inner = client.__dict__[_DRIVERS][1:]
+    return through(inner, client, *asked, **how) if inner else bare_request(client, *asked, **how)
 
 
 # The attempts: plain functions, so that one guard serves all calls
 
 
-def _ask(client: Any, call: Call, once: object) -> Any:
-    answer = call.send(client)
+def ask(client: Any, call: Call, once: object, model: Any = None) -> Any:
+    """One attempt at a whole answer."""
+    answer = call.send(client, model)
     call.check(call.parsed(answer))
     return answer
 
 
-async def _aask(client: Any, call: Call, once: object) -> Any:
-    answer = await call.send(client)
+async def aask(client: Any, call: Call, once: object, model: Any = None) -> Any:
+    """`ask` for asynchronous clients."""
+    answer = await call.send(client, model)
     parsed = call.parsed(answer)
     call.check(await parsed if inspect.isawaitable(parsed) else parsed)
     return answer
 
 
-def _open(client: Any, call: Call, once: object) -> Iterator[Any]:
-    answer = call.send(client)
+def opened(client: Any, call: Call, once: object, model: Any = None) -> Iterator[Any]:
+    """One attempt at a stream; its items."""
+    answer = call.send(client, model)
     call.opened = answer if call.raw is None else answer.parse()
     tie(call)
     items = items_of(call.opened)
@@ -220,8 +251,9 @@ def _headed(answer: Any, items: Any) -> Iterator[Any]:
     yield from items
 
 
-async def _aopen(client: Any, call: Call, once: object) -> AsyncIterator[Any]:
-    answer = await call.send(client)
+async def aopen(client: Any, call: Call, once: object, model: Any = None) -> AsyncIterator[Any]:
+    """`opened` for asynchronous clients."""
+    answer = await call.send(client, model)
     parsed = answer if call.raw is None else answer.parse()
     call.opened = await parsed if inspect.isawaitable(parsed) else parsed
     tie(call)
@@ -241,10 +273,18 @@ class PipelineDriver:
         # Whole answers are looked at in the attempt, which knows what was asked for.
         given = {**pipeline._given, "validate": False}
         form = Pipeline(**given, _rules=_classify.classify, _completion=self.completion, _like=pipeline)
-        self._call: Any = form._guard(_ask, "function")
-        self._acall: Any = form._guard(_aask, "coroutine")
-        self._stream: Any = form._guard(_open, "generator")
-        self._astream: Any = form._guard(_aopen, "async_generator")
+        self._call: Any = form._guard(ask, "function")
+        self._acall: Any = form._guard(aask, "coroutine")
+        self._stream: Any = form._guard(opened, "generator")
+        self._astream: Any = form._guard(aopen, "async_generator")
+
+    def changed(self, changes: dict[str, Any]) -> PipelineDriver:
+        """The same: what `with_options` changes, it changes on the client."""
+        return self
+
+    def door(self, inner: Any, through: Any) -> Any:
+        """What an attempt calls: the guards inside this one, or the SDK."""
+        return partial(through, inner) if inner else bare_request
 
     def call(self, client: Any, call: Call) -> Any:
         return self._call(client, call, call.once)

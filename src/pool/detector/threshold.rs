@@ -52,6 +52,15 @@ impl Threshold {
         if self.lost { Opinion::Lost } else { Opinion::Suspect }
     }
 
+    pub(super) const fn opinion(&self) -> Opinion {
+        match (self.lost, self.beats, self.misses) {
+            (true, 0, _) => Opinion::Lost,
+            (true, ..) => Opinion::Reviving,
+            (false, _, 0) => Opinion::Well,
+            (false, ..) => Opinion::Suspect,
+        }
+    }
+
     pub(super) const fn misses(&self) -> u32 {
         self.misses
     }

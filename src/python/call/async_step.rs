@@ -13,9 +13,10 @@ use super::coroutine::awaited;
 use super::flow::Flow;
 use super::foreign;
 use super::resume::{Input, Resumed, resume, unmistakable};
+use super::substitute::Instead;
 use super::under_way::Call;
 use super::wait::{Look, Nap};
-use crate::pipeline::{Attempt, Step};
+use crate::pipeline::{Attempt, Finish, Step};
 use crate::policy::timeout::Phase;
 use crate::python::once::intern;
 use crate::runtime::clock::{self, Busy};
@@ -42,6 +43,11 @@ pub(super) enum StepState {
         nap: Nap,
     },
     Closing {
+        inner: Py<PyAny>,
+    },
+    /// In a step of what stands in our place.
+    Instead {
+        source: Py<PyAny>,
         inner: Py<PyAny>,
     },
     /// A step runs right now, or is over.
@@ -98,6 +104,7 @@ impl StreamStep {
             StepState::Waiting { run, inner, alarm } => Todo::Resume(run, inner, alarm, input),
             StepState::Sleeping { call, nap } => sleep_on(py, call, nap, input),
             StepState::Closing { inner } => close_on(py, inner, input),
+            StepState::Instead { source, inner } => Todo::Return(instead(py, source, inner, input)),
             StepState::Spent => {
                 // The stream's own state belongs to another step, or to nobody: it is left as it is.
                 let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
@@ -133,6 +140,7 @@ impl StreamStep {
                 over(Shared::Done, Err(PyErr::from_value(error.into_bound(py))))
             }
             (Shared::Done, _) => over(Shared::Done, Ok(Outcome::End)),
+            (Shared::Instead(source), request) => Todo::Return(ask_instead(py, source, &request)),
             (Shared::New(call), Request::Send(value)) if !value.is_none(py) => {
                 let text = "can't send non-None value to a just-started async generator";
                 over(Shared::New(call), Err(PyTypeError::new_err(text)))
@@ -163,17 +171,50 @@ fn ending(mut flow: Flow, end: Option<PyErr>) -> Turn {
     }
 }
 
+/// One step of what stands in our place.
+fn ask_instead(py: Python<'_>, source: Py<PyAny>, request: &Request) -> Turn {
+    let closes = matches!(request, Request::Close);
+    let made = if closes {
+        source.bind(py).call_method0(intern!(py, "aclose"))
+    } else {
+        asked(source.bind(py), request)
+    };
+    match made.and_then(|made| awaited(&made)) {
+        Ok(inner) if closes => match close_on(py, inner.unbind(), Input::none(py)) {
+            Todo::Return(turn) => turn,
+            _ => Turn::Over(Shared::Done, Ok(Outcome::End)),
+        },
+        Ok(inner) => instead(py, source, inner.unbind(), Input::none(py)),
+        Err(error) => Turn::Over(Shared::Done, Err(error)),
+    }
+}
+
+/// Goes on in it.
+fn instead(py: Python<'_>, source: Py<PyAny>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
+    match resume(inner.bind(py), input) {
+        Resumed::Yielded(on) => Turn::Wait(StepState::Instead { source, inner }, on.unbind()),
+        Resumed::Returned(item) => Turn::Over(Shared::Instead(source), Ok(Outcome::Item(item.unbind()))),
+        Resumed::Raised(end) if end.is_instance_of::<PyStopAsyncIteration>(py) => {
+            Turn::Over(Shared::Done, Ok(Outcome::End))
+        }
+        Resumed::Raised(error) => Turn::Over(Shared::Done, Err(error)),
+    }
+}
+
+/// The awaitable of a request to an async iterator.
+fn asked<'py>(source: &Bound<'py, PyAny>, request: &Request) -> PyResult<Bound<'py, PyAny>> {
+    let py = source.py();
+    match request {
+        Request::Next => source.call_method0(intern!(py, "__anext__")),
+        Request::Send(value) => source.call_method1(intern!(py, "asend"), (value,)),
+        Request::Throw(error) => source.call_method1(intern!(py, "athrow"), (error,)),
+        Request::Close => Ok(py.None().into_bound(py)),
+    }
+}
+
 /// Asks the user's iterator for its next step.
 fn ask(py: Python<'_>, run: Run, request: Request) -> Todo<'_> {
-    let made = run.call.within(py, || {
-        let source = run.source.bind(py);
-        match &request {
-            Request::Next => source.call_method0(intern!(py, "__anext__")),
-            Request::Send(value) => source.call_method1(intern!(py, "asend"), (value,)),
-            Request::Throw(error) => source.call_method1(intern!(py, "athrow"), (error,)),
-            Request::Close => Ok(py.None().into_bound(py)),
-        }
-    });
+    let made = run.call.within(py, || asked(run.source.bind(py), &request));
     if matches!(request, Request::Close) {
         return close(py, run);
     }
@@ -261,9 +302,23 @@ fn over(py: Python<'_>, mut run: Run, error: PyErr, ours: bool, busy: Busy) -> T
 }
 
 fn ended(py: Python<'_>, run: Run, busy: Busy) -> Todo<'_> {
-    let Run { mut call, flow, .. } = run;
+    let Run { mut call, mut flow, .. } = run;
     match call.record_end(py.None()) {
-        Step::Finish(finish) => Todo::Return(ending(flow, call.finish(py, finish).err())),
+        Step::Finish(finish) => {
+            let end = call.finish(py, finish);
+            let going_on = end.and_then(|_none| match flow.take_kept(py)? {
+                Some(items) => {
+                    let all = (items, flow.pending(py)?).into_pyobject(py)?;
+                    call.keep(py, intern!(py, "_akeep_items"), all.as_any())
+                }
+                None => Ok(None),
+            });
+            Todo::Return(match going_on {
+                Ok(Some(source)) => ask_instead(py, source, &Request::Next),
+                Ok(None) => ending(flow, None),
+                Err(error) => ending(flow, Some(error)),
+            })
+        }
         step => Todo::Follow(call, step, busy),
     }
 }
@@ -278,6 +333,13 @@ fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
                 Ok(nap) => sleep_on(py, call, nap, Input::none(py)),
                 Err(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
             };
+        }
+        Step::Finish(Finish::FallBack(otherwise)) => {
+            return Todo::Return(match call.instead(py, *otherwise, intern!(py, "_aitems")) {
+                Ok(Instead::Made(source)) => ask_instead(py, source, &Request::Next),
+                Ok(Instead::Nothing(_)) => Turn::Over(Shared::Done, Ok(Outcome::End)),
+                Err(error) => Turn::Over(Shared::Done, Err(error)),
+            });
         }
         Step::Finish(finish) => {
             let end = call.finish(py, finish).map(|_none| Outcome::End);

@@ -32,6 +32,8 @@ pub(super) enum Shared {
     Open(Run),
     /// The answer was whole: what had been held back is handed out.
     Ending(Flow, Option<PyErr>),
+    /// What stands in our place: the fallback's items, or what was held back while the answer is kept.
+    Instead(Py<PyAny>),
     /// A step is under way.
     Busy,
     Done,
@@ -138,6 +140,7 @@ impl AsyncStream {
             Shared::New(call) => call.traverse(&visit),
             Shared::Open(run) => run.traverse(&visit),
             Shared::Ending(flow, _) => flow.traverse(&visit),
+            Shared::Instead(source) => visit.call(source),
             Shared::Busy | Shared::Done => Ok(()),
         }
     }
@@ -180,7 +183,7 @@ impl StreamStep {
         let (inner, alarm) = match state {
             StepState::Waiting { inner, alarm, .. } => (inner, alarm),
             StepState::Sleeping { nap, .. } => (nap.inner().clone_ref(py), None),
-            StepState::Closing { inner } => (inner, None),
+            StepState::Closing { inner } | StepState::Instead { inner, .. } => (inner, None),
             StepState::New(_) | StepState::Spent => return Ok(()),
         };
         if let Some(alarm) = alarm {
@@ -207,6 +210,10 @@ impl StreamStep {
                 visit.call(nap.inner())
             }
             StepState::Closing { inner } => visit.call(inner),
+            StepState::Instead { source, inner } => {
+                visit.call(source)?;
+                visit.call(inner)
+            }
             StepState::New(_) | StepState::Spent => Ok(()),
         }
     }

@@ -14,10 +14,11 @@ use super::alarm::Alarm;
 use super::foreign;
 use super::guard::{GuardRef, packed};
 use super::resume::{Input, Resumed, resume, unmistakable};
+use super::substitute::Instead;
 use super::under_way::Call;
 use super::wait::{Look, Nap};
 use crate::base::ConfigError;
-use crate::pipeline::Step;
+use crate::pipeline::{Finish, Step};
 use crate::policy::timeout::Phase;
 use crate::python::once::intern;
 use crate::python::{apart, convert, errors};
@@ -40,6 +41,8 @@ enum State {
     Running(Call, Py<PyAny>, Option<Alarm>),
     /// Between two attempts.
     Sleeping(Call, Nap),
+    /// In what stands in our place: the fallback's answer, or the keeping of a good one.
+    Instead(Py<PyAny>),
     Done,
 }
 
@@ -106,6 +109,7 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
         },
         (State::Running(call, inner, alarm), input) => Todo::Resume(call, inner, alarm, input),
         (State::Sleeping(call, nap), input) => awake(py, call, nap, input),
+        (State::Instead(inner), input) => Todo::Return(instead(py, inner, input)),
     };
     loop {
         todo = match todo {
@@ -191,13 +195,41 @@ fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
                 Err(error) => failed(error),
             };
         }
-        Step::Finish(finish) => {
-            return Todo::Return((State::Done, call.finish(py, finish).map(Resumption::Done)));
-        }
+        Step::Finish(finish) => return Todo::Return(end(py, call, finish)),
     };
     match next {
         Ok(step) => Todo::Follow(call, step, busy),
         Err(error) => failed(error),
+    }
+}
+
+/// The call is over, unless something stands in its place from now on.
+fn end(py: Python<'_>, mut call: Call, finish: Finish) -> Turn {
+    let going_on = match finish {
+        Finish::FallBack(otherwise) => call.instead(py, *otherwise, intern!(py, "_aanswer")),
+        finish => call.finish(py, finish).and_then(|value| {
+            let keeps = call.keeps();
+            let kept = if keeps { call.keep(py, intern!(py, "_akeep"), value.bind(py))? } else { None };
+            Ok(kept.map_or(Instead::Nothing(value), Instead::Made))
+        }),
+    };
+    let inner = match going_on {
+        Ok(Instead::Made(made)) => awaited(made.bind(py)),
+        Ok(Instead::Nothing(value)) => return (State::Done, Ok(Resumption::Done(value))),
+        Err(error) => Err(error),
+    };
+    match inner {
+        Ok(inner) => instead(py, inner.unbind(), Input::none(py)),
+        Err(error) => (State::Done, Err(error)),
+    }
+}
+
+/// Resumes what stands in our place.
+fn instead(py: Python<'_>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
+    match resume(inner.bind(py), input) {
+        Resumed::Yielded(on) => (State::Instead(inner), Ok(Resumption::Wait(on.unbind()))),
+        Resumed::Returned(value) => (State::Done, Ok(Resumption::Done(value.unbind()))),
+        Resumed::Raised(error) => (State::Done, Err(error)),
     }
 }
 
@@ -252,7 +284,9 @@ impl Drive {
         let taken = self.state.lock().take();
         let state = taken.ok_or_else(|| PyValueError::new_err("coroutine already executing"))?;
         let closed = match &state {
-            State::Running(_, inner, _) => inner.bind(py).call_method0(intern!(py, "close")).map(drop),
+            State::Running(_, inner, _) | State::Instead(inner) => {
+                inner.bind(py).call_method0(intern!(py, "close")).map(drop)
+            }
             State::Sleeping(_, nap) => nap.inner().bind(py).call_method0(intern!(py, "close")).map(drop),
             State::New(_) | State::Done => Ok(()),
         };
@@ -289,6 +323,7 @@ impl Drive {
                 call.traverse(&visit)?;
                 visit.call(nap.inner())
             }
+            Some(State::Instead(inner)) => visit.call(inner),
             Some(State::Done) | None => Ok(()),
         }
     }

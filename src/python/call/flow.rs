@@ -7,6 +7,9 @@
 use std::collections::VecDeque;
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use super::substitute::Kept;
 
 use super::raw::Visitor;
 use crate::python::once::intern;
@@ -17,6 +20,7 @@ pub struct Flow {
     governor: Option<Py<PyAny>>,
     pending: VecDeque<Py<PyAny>>,
     heard: bool,
+    kept: Kept,
 }
 
 impl Flow {
@@ -34,12 +38,26 @@ impl Flow {
         {
             after.call1((error,))?;
         }
-        Ok(Self { governor, pending: VecDeque::new(), heard: false })
+        Ok(Self { governor, pending: VecDeque::new(), heard: false, kept: Kept::default() })
+    }
+
+    /// The same, with a copy of what is released kept if `wanted`.
+    pub fn kept(mut self, wanted: bool) -> Self {
+        self.kept = Kept::new(wanted);
+        self
+    }
+
+    /// All that was released, if it was kept.
+    pub fn take_kept<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
+        self.kept.take(py)
     }
 
     /// Takes an item in; what may be handed out now, if anything.
     pub fn item(&mut self, py: Python<'_>, item: Py<PyAny>) -> PyResult<Option<Py<PyAny>>> {
-        let Some(governor) = &self.governor else { return Ok(Some(item)) };
+        let Some(governor) = &self.governor else {
+            self.kept.push(py, &item);
+            return Ok(Some(item));
+        };
         let released = governor.call_method1(py, intern!(py, "item"), (item,))?;
         if !self.heard {
             let heard = governor.bind(py).getattr_opt(intern!(py, "heard"))?;
@@ -79,15 +97,23 @@ impl Flow {
         self.pending.pop_front()
     }
 
+    /// All of those.
+    pub fn pending<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.pending.iter().map(|item| item.bind(py)))
+    }
+
     /// For Python's garbage collector.
     pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         visit.call(&self.governor)?;
+        self.kept.traverse(visit)?;
         self.pending.iter().try_for_each(|item| visit.call(item))
     }
 
     fn release(&mut self, py: Python<'_>, items: &Py<PyAny>) -> PyResult<()> {
         for item in items.bind(py).try_iter()? {
-            self.pending.push_back(item?.unbind());
+            let item = item?.unbind();
+            self.kept.push(py, &item);
+            self.pending.push_back(item);
         }
         Ok(())
     }

@@ -14,11 +14,13 @@ use pyo3::types::{PyDict, PyTuple};
 use super::flow::Flow;
 use super::guard::{GuardRef, packed};
 use super::resume::{Input, Resumed, resume, unmistakable};
+use super::substitute::Instead;
 use super::under_way::Call;
 use super::wait;
 use crate::base::Time;
-use crate::pipeline::{Attempt, Step};
+use crate::pipeline::{Attempt, Finish, Step};
 use crate::policy::timeout::Phase;
+use crate::python::once::intern;
 use crate::runtime::clock::{self, Busy};
 
 /// A guarded generator.
@@ -35,6 +37,8 @@ enum State {
     Running(Run),
     /// The answer was whole: what had been held back is handed out.
     Ending(Flow, PyResult<Py<PyAny>>),
+    /// The fallback's items.
+    Instead(Py<PyAny>),
     Done,
 }
 
@@ -123,6 +127,7 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
             _ => Todo::Resume(run, input),
         },
         (State::Ending(flow, end), Input::Send(_)) => return ending(flow, end),
+        (State::Instead(inner), input) => return instead(py, inner, input),
     };
     let mut busy = Busy::idle();
     loop {
@@ -139,6 +144,15 @@ fn ending(mut flow: Flow, end: PyResult<Py<PyAny>>) -> Turn {
     match flow.next() {
         Some(item) => (State::Ending(flow, end), Ok(Progress::Item(item))),
         None => (State::Done, end.map(Progress::End)),
+    }
+}
+
+/// Resumes what stands in our place.
+fn instead(py: Python<'_>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
+    match resume(inner.bind(py), input) {
+        Resumed::Yielded(item) => (State::Instead(inner), Ok(Progress::Item(item.unbind()))),
+        Resumed::Returned(value) => (State::Done, Ok(Progress::End(value.unbind()))),
+        Resumed::Raised(error) => (State::Done, Err(error)),
     }
 }
 
@@ -187,10 +201,15 @@ fn returned(py: Python<'_>, mut run: Run, value: Py<PyAny>) -> Todo<'_> {
     if let Err(error) = run.flow.end(py) {
         return raised(py, run, error);
     }
-    let Run { mut call, flow, .. } = run;
+    let Run { mut call, mut flow, .. } = run;
     match call.record_end(value) {
         Step::Finish(finish) => {
-            let end = call.finish(py, finish);
+            let end = call.finish(py, finish).and_then(|value| {
+                if let Some(items) = flow.take_kept(py)? {
+                    call.keep(py, intern!(py, "_keep_items"), items.as_any())?;
+                }
+                Ok(value)
+            });
             Todo::Return(ending(flow, end))
         }
         step => Todo::Follow(call, step),
@@ -217,6 +236,13 @@ fn follow<'py>(py: Python<'py>, mut call: Call, step: Step, busy: &mut Busy) -> 
             *busy = held;
             call.wake()
         }),
+        Step::Finish(Finish::FallBack(otherwise)) => {
+            return Todo::Return(match call.instead(py, *otherwise, intern!(py, "_items")) {
+                Ok(Instead::Made(inner)) => instead(py, inner, Input::none(py)),
+                Ok(Instead::Nothing(value)) => (State::Done, Ok(Progress::End(value))),
+                Err(error) => (State::Done, Err(error)),
+            });
+        }
         Step::Finish(finish) => {
             return Todo::Return((State::Done, call.finish(py, finish).map(Progress::End)));
         }
@@ -280,6 +306,7 @@ impl Stream {
         let state = taken.ok_or_else(|| PyValueError::new_err("generator already executing"))?;
         let closed = match &state {
             State::Running(run) => run.call.within(py, || close(run.inner.bind(py))).flatten(),
+            State::Instead(inner) => close(inner.bind(py)),
             State::New(_) | State::Ending(..) | State::Done => Ok(()),
         };
         drop(state);
@@ -297,6 +324,7 @@ impl Stream {
                 visit.call(&run.inner)
             }
             Some(State::Ending(flow, _)) => flow.traverse(&visit),
+            Some(State::Instead(inner)) => visit.call(inner),
             Some(State::Done) | None => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -10,13 +10,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
-use super::{Callee, Colour, async_stream, coroutine, function, generator};
+use super::{Callee, Colour, Substitute, async_stream, coroutine, function, generator};
+use crate::base::Rejection;
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
 use crate::python::convert::refuse;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 use crate::python::once::{Once, intern};
+use crate::python::policies::Weights;
 use crate::python::switches;
 
 /// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
@@ -30,12 +32,16 @@ pub struct Wiring {
     pub backoff: Option<Py<PyAny>>,
     /// `(args, kwargs) -> str`: which of a keyed breaker's breakers.
     pub key: Option<Py<PyAny>>,
+    /// What weighs a call for its rate limits.
+    pub weights: Weights,
     /// `value -> None`, raising if a complete answer is not true.
     pub validate: Option<Py<PyAny>>,
     /// `() -> Governor`: decides, attempt by attempt, what of a stream is handed out and when.
     pub governor: Option<Py<PyAny>>,
     /// `StreamInterrupted -> (args, kwargs) | None`: how to go on after a stream broke.
     pub resume: Option<Py<PyAny>>,
+    /// Another answer, when all has failed.
+    pub substitute: Option<Substitute>,
     /// What asks a manager's nodes for signs of life.
     pub pulse: Option<Arc<Pulse>>,
     /// What is asked instead of the key's breaker while an operator holds them all.
@@ -56,8 +62,10 @@ impl ByHand {
             source: plan.source.clone(),
             retry: plan.retry.clone(),
             timeout: plan.timeout,
+            limits: plan.limits.clone(),
             target: Target::Breaker(Arc::clone(&whole)),
             exhausted: plan.exhausted,
+            fallback: plan.fallback,
             cap: plan.cap,
         };
         Self { whole, plan: Arc::new(plan) }
@@ -67,10 +75,31 @@ impl ByHand {
 impl Wiring {
     /// The breaker, where it is all there is.
     fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
-        let Self { plan, judge, validate: None, governor: None, .. } = self else { return None };
-        match &plan.target {
-            Target::Breaker(breaker) if plan.retry.is_none() && !plan.timeout.is_on() => {
-                judge.trusts_values().then_some(breaker)
+        // Every field is named, so that whoever adds one has to decide here whether it needs the machine.
+        let Self {
+            backoff: _,
+            key: _,
+            resume: _,
+            by_hand: _,
+            validate,
+            governor,
+            substitute,
+            pulse,
+            weights: _,
+            plan,
+            judge,
+        } = self;
+        if validate.is_some() || governor.is_some() || substitute.is_some() || pulse.is_some() {
+            return None;
+        }
+        let Plan { retry: None, fallback: None, timeout, limits, target, source: _, exhausted: _, cap: _ } =
+            &**plan
+        else {
+            return None;
+        };
+        match target {
+            Target::Breaker(breaker) if !timeout.is_on() && limits.are_off() && judge.trusts_values() => {
+                Some(breaker)
             }
             _ => None,
         }
@@ -81,8 +110,12 @@ impl Wiring {
         self.judge.traverse(visit)?;
         visit.call(&self.backoff)?;
         visit.call(&self.key)?;
+        self.weights.traverse(visit)?;
         visit.call(&self.validate)?;
         visit.call(&self.governor)?;
+        if let Some(substitute) = &self.substitute {
+            visit.call(substitute.half())?;
+        }
         visit.call(&self.resume)
     }
 }
@@ -96,6 +129,8 @@ pub struct Guard {
     colour: Colour,
     /// The breaker, where it is all there is.
     pub(super) lone: Option<Arc<Breaker>>,
+    /// That breaker's name, once a call was refused in it.
+    refuser: OnceLock<Py<PyString>>,
 }
 
 /// A guarded callable as Python has it.
@@ -111,7 +146,7 @@ impl Guard {
     ) -> PyResult<GuardRef> {
         let py = owner.py();
         let lone = wiring.lone_breaker().map(Arc::clone);
-        let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone };
+        let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone, refuser: OnceLock::new() };
         let vectorcall = match colour {
             Colour::Function => function::vectorcall(&guard),
             Colour::Coroutine => coroutine::vectorcall,
@@ -138,6 +173,16 @@ impl Guard {
     /// The breaker, where it is all there is: then a call that goes well may pass by the inline doors.
     pub(super) const fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
         self.lone.as_ref()
+    }
+
+    /// The name of the breaker that has refused a call of this guard with a lone breaker.
+    pub(super) fn refuser<'py>(&self, py: Python<'py>, rejection: &Rejection) -> &Bound<'py, PyString> {
+        if let Some(name) = self.refuser.get() {
+            return name.bind(py);
+        }
+        // Made before it is offered: whoever waited for another's to be made would wait attached.
+        let name = PyString::new(py, rejection.source.name()).unbind();
+        self.refuser.get_or_init(|| name).bind(py)
     }
 
     /// The plan for a call that begins now.

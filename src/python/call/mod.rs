@@ -26,10 +26,14 @@ mod function;
 mod generator;
 mod guard;
 mod history;
+mod plain;
 mod quick_state;
+mod raised;
 mod raw;
+mod refusal;
 mod resume;
 mod scope;
+mod substitute;
 mod under_way;
 mod wait;
 
@@ -43,7 +47,8 @@ pub use guard::{ByHand, Guard, GuardRef, Wiring};
 pub use quick_state::quicken_state;
 pub use raw::Class;
 pub use scope::{Scope, deadline_scope};
-pub use under_way::moment;
+pub use substitute::Substitute;
+pub use under_way::{admit, moment};
 pub use wait::signal;
 
 use pyo3::Python;

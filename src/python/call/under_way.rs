@@ -9,8 +9,10 @@ use super::guard::GuardRef;
 use super::history;
 use super::raw::Visitor;
 use super::scope::{self, CallId, Scope};
-use crate::base::{Time, Verdict};
-use crate::pipeline::{Attempt, Execution, Finish, Moment, Step, Target};
+use super::substitute::Substitute;
+use crate::base::{Event, EventKind, Rejection, Time, Verdict};
+use crate::pipeline::{Attempt, Costs, Execution, Finish, Moment, Step, Target};
+use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::Phase;
 use crate::python::{convert, errors, events, judge, switches};
 use crate::runtime::dice::ThreadDice;
@@ -26,6 +28,19 @@ pub fn moment<R>(act: impl FnOnce(&mut Moment<'_>) -> R) -> R {
         events::ensure_delivery();
     }
     result
+}
+
+/// Asks a breaker for admission; a refusal is told to its listeners.
+pub fn admit(breaker: &Breaker) -> Result<Permit, Rejection> {
+    moment(|at| {
+        breaker.admit(at.now, at.dice, at.out).inspect_err(|rejection| {
+            at.out.emit(EventKind::CallRejected, || Event::CallRejected {
+                source: rejection.source.clone(),
+                reason: rejection.reason,
+                retry_after: rejection.retry_after,
+            });
+        })
+    })
 }
 
 /// A call under way. Dropped unfinished, it gives back what it holds, and nobody is blamed (B7, R7).
@@ -69,8 +84,13 @@ impl Call {
         guard.keep_beating()?;
         let plan = guard.plan();
         let key = guard.key(py, &plan, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
+        let costs = if self.passes {
+            Costs::default()
+        } else {
+            guard.wiring().weights.weigh(self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?
+        };
         let inherited = if self.passes { None } else { scope::inherited(py)? };
-        let (execution, step) = moment(|at| Execution::start(plan, key, inherited, at));
+        let (execution, step) = moment(|at| Execution::start_weighed(plan, key, costs, inherited, at));
         self.execution = Some(execution);
         Ok(step)
     }
@@ -250,7 +270,8 @@ impl Call {
     /// The flow of a new attempt's stream.
     pub fn flow(&self, py: Python<'_>) -> PyResult<Flow> {
         let governor = self.guard.get().wiring().governor.as_ref().filter(|_| !self.passes);
-        Flow::new(py, governor, self.interrupted.as_ref())
+        let flow = Flow::new(py, governor, self.interrupted.as_ref())?;
+        Ok(flow.kept(self.keeps()))
     }
 
     /// An item has come and is held back: a sign of life all the same (B4).
@@ -278,18 +299,47 @@ impl Call {
 
     /// What Python gets: the value, the user's own exception, or our refusal.
     pub fn finish(&mut self, py: Python<'_>, finish: Finish) -> PyResult<Py<PyAny>> {
+        self.ended(py, finish).0
+    }
+
+    /// The same, and the machine at its end.
+    pub fn ended(&mut self, py: Python<'_>, finish: Finish) -> (PyResult<Py<PyAny>>, Option<Execution>) {
         let execution = self.execution.take();
-        match finish {
+        let result = match finish {
             Finish::Reject(rejection) => Err(errors::rejection(py, &rejection)),
             Finish::Late(expiry) => Err(errors::timeout(py, &expiry)),
-            Finish::Return | Finish::Raise => {
+            Finish::Return | Finish::Raise | Finish::FallBack(_) => {
                 let last = self.last.take().unwrap_or_else(|| Ok(py.None()));
                 if let (Err(error), Some(execution)) = (&last, &execution) {
                     history::annotate(py, error, execution, self.mark);
                 }
                 last
             }
-        }
+        };
+        (result, execution)
+    }
+
+    /// Python's half of the fallback, if there is one.
+    pub fn substitute(&self) -> Option<&Substitute> {
+        self.guard.get().wiring().substitute.as_ref()
+    }
+
+    /// Is the call only passed on, because guards are switched off?
+    pub const fn passes(&self) -> bool {
+        self.passes
+    }
+
+    /// Does the attempt go on with a stream that broke?
+    pub const fn is_resumed(&self) -> bool {
+        self.interrupted.is_some()
+    }
+
+    /// What names the call: in whose name, which function, with what.
+    pub fn facts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let guard = self.guard.get();
+        let name = guard.wiring().plan.source.name();
+        let kwargs = self.kwargs.as_ref().map_or_else(|| PyDict::new(py), |kwargs| kwargs.bind(py).clone());
+        (name, guard.callee().function(), self.args.bind(py), kwargs).into_pyobject(py)
     }
 
     /// For Python's garbage collector.

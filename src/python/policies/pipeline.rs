@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
-use super::{CircuitBreaker, Retry, Timeout};
+use super::{CircuitBreaker, ConcurrencyLimit, RateLimit, Retry, Timeout, Weights, limits};
 use crate::base::Source;
-use crate::pipeline::{Exhausted, Plan, Target};
+use crate::pipeline::{Exhausted, Limits, Plan, Target};
+use crate::policy::fallback::FallbackConfig;
 use crate::policy::timeout::TimeoutConfig;
-use crate::python::call::{ByHand, Callee, Colour, Guard, GuardRef, Wiring};
+use crate::python::call::{ByHand, Callee, Colour, Guard, GuardRef, Substitute, Wiring};
 use crate::python::convert::{choice, refuse};
 use crate::python::errors;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
+use crate::python::once::intern;
 
 /// The policies a plan is compiled from, beside whom it asks.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Parts<'py> {
     pub timeout: Option<Bound<'py, Timeout>>,
     /// `exc -> Verdict`.
     pub classify: Bound<'py, PyAny>,
+    /// The limits, and what weighs a call for them.
+    pub limits: (Limits, Weights),
     /// Whom to ask.
     pub target: Target,
     /// What to do when no node may be asked.
@@ -34,6 +39,8 @@ pub struct Parts<'py> {
     pub key: Option<Py<PyAny>>,
     /// What looks at answers and streams.
     pub answers: Answers,
+    /// Another answer, when all has failed: a `holdfast._fallback.Fallback`.
+    pub fallback: Option<Bound<'py, PyAny>>,
     /// A manager's heartbeat.
     pub pulse: Option<Arc<Pulse>>,
 }
@@ -49,13 +56,16 @@ impl Parts<'_> {
             return Err(refuse("classify", "be callable: classify(exc) -> Verdict", &self.classify));
         }
         let retry = self.retry.as_ref().map(Bound::get);
-        let judge = Judge::new(self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
+        let judge =
+            Judge::new(py, self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
         let plan = Plan {
             source: self.source,
             retry: retry.map(|retry| retry.config().clone()),
             timeout: self.timeout.map_or_else(TimeoutConfig::default, |timeout| timeout.get().config()),
+            limits: self.limits.0,
             target: self.target,
             exhausted: self.exhausted,
+            fallback: self.fallback.as_ref().map(fallback_config).transpose()?,
             cap: None,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
@@ -65,13 +75,21 @@ impl Parts<'_> {
             judge,
             backoff,
             key: self.key,
+            weights: self.limits.1,
             validate,
             governor,
             resume,
+            substitute: self.fallback.as_ref().map(Substitute::new).transpose()?,
             pulse: self.pulse,
             by_hand: None,
         })
     }
+}
+
+/// What the core is told of a `holdfast._fallback.Fallback`.
+fn fallback_config(fallback: &Bound<'_, PyAny>) -> PyResult<FallbackConfig> {
+    let asked = fallback.getattr(intern!(fallback.py(), "_asked"))?.is_truthy()?;
+    Ok(FallbackConfig { asked })
 }
 
 /// Several policies as one guard.
@@ -82,6 +100,8 @@ pub struct Pipeline {
     retry: Option<Py<Retry>>,
     timeout: Option<Py<Timeout>>,
     breaker: Option<Py<CircuitBreaker>>,
+    bulkhead: Option<Py<ConcurrencyLimit>>,
+    rates: Vec<Py<RateLimit>>,
 }
 
 impl Pipeline {
@@ -94,14 +114,19 @@ impl Pipeline {
 #[pymethods]
 impl Pipeline {
     #[new]
-    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name, like=None))]
+    #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
+    #[pyo3(signature = (*, retry, breaker, timeout, bulkhead, rates, classify, answers, name, fallback=None,
+                        like=None))]
     fn new(
         retry: Option<Bound<'_, Retry>>,
         breaker: Option<Bound<'_, CircuitBreaker>>,
         timeout: Option<Bound<'_, Timeout>>,
+        bulkhead: Option<Bound<'_, ConcurrencyLimit>>,
+        rates: Vec<Bound<'_, RateLimit>>,
         classify: Bound<'_, PyAny>,
         answers: Answers,
         name: &str,
+        fallback: Option<Bound<'_, PyAny>>,
         // Another form of this pipeline, whose events are its own.
         like: Option<Bound<'_, Self>>,
     ) -> PyResult<Self> {
@@ -116,16 +141,25 @@ impl Pipeline {
             retry,
             timeout,
             classify,
+            limits: limits(&rates, bulkhead.as_ref()),
             target,
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
             answers,
+            fallback,
             pulse: None,
         };
         let mut wiring = parts.wire()?;
         wiring.by_hand = whole.map(|whole| ByHand::of(whole, &wiring.plan));
         let wiring = Arc::new(wiring);
-        Ok(Self { wiring, retry: kept.0, timeout: kept.1, breaker: breaker.map(Bound::unbind) })
+        Ok(Self {
+            wiring,
+            retry: kept.0,
+            timeout: kept.1,
+            breaker: breaker.map(Bound::unbind),
+            bulkhead: bulkhead.map(Bound::unbind),
+            rates: rates.into_iter().map(Bound::unbind).collect(),
+        })
     }
 
     /// Its label.
@@ -158,6 +192,22 @@ impl Pipeline {
         self.breaker.as_ref().map(|policy| policy.clone_ref(py))
     }
 
+    /// Its concurrency limit, or `None`.
+    #[getter]
+    fn bulkhead(&self, py: Python<'_>) -> Option<Py<ConcurrencyLimit>> {
+        self.bulkhead.as_ref().map(|policy| policy.clone_ref(py))
+    }
+
+    /// Its rate limit, a tuple of them where there are several, or `None`.
+    #[getter]
+    fn rate_limit(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(match self.rates.as_slice() {
+            [] => None,
+            [rate] => Some(rate.clone_ref(py).into_any()),
+            several => Some(PyTuple::new(py, several)?.into_any().unbind()),
+        })
+    }
+
     /// Its breaker's metrics, or `None`.
     #[getter]
     fn metrics(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
@@ -180,6 +230,8 @@ impl Pipeline {
         self.wiring.traverse(&visit)?;
         visit.call(&self.retry)?;
         visit.call(&self.timeout)?;
-        visit.call(&self.breaker)
+        visit.call(&self.breaker)?;
+        visit.call(&self.bulkhead)?;
+        self.rates.iter().try_for_each(|rate| visit.call(rate))
     }
 }

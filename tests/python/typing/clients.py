@@ -10,7 +10,7 @@ from anthropic.types import Message
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import holdfast as hf
-from holdfast.clients import guard_client
+from holdfast.clients import failover_client, guard_client
 
 guard = hf.llm_defaults(retry=5)
 
@@ -39,3 +39,7 @@ async def aask(asynchronous: anthropic.AsyncAnthropic) -> Message:
     return await guarded.messages.create(
         model="m", messages=[{"role": "user", "content": "hi"}], max_tokens=9
     )
+
+
+pool = failover_client(openai.OpenAI, [hf.Node("a", openai.OpenAI())], models={"a": "m"}, timeout=30.0)
+assert_type(pool, openai.OpenAI)
