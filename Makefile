@@ -16,6 +16,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14 python3.14t
 PROFILE ?= release
 VENV ?= .venv
 SCORE := .venvs/scoreboard
+BENCH := .venvs/bench
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PY := $(abspath $(VENV))/bin/python
 CORE := --locked --no-default-features
@@ -126,11 +127,15 @@ stubtest: $(INTEGRATED)
 	@ls $(VENV)/lib/python*/site-packages/holdfast/{_native.pyi,py.typed}
 	cd $(VENV) && $(PY) -P -m mypy.stubtest holdfast._native
 
-## bench: the benchmarks of both languages
+## bench: the benchmarks of both languages, and the budget table beside the peers (BUDGET=--only=async for some)
 .PHONY: bench
 bench: $(INTEGRATED)
 	$(if $(wildcard benches/*.rs),cargo bench $(CORE))
 	for bench in $(wildcard benches/python/*.py); do $(PY) -P $$bench; done
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet -r benches/budget/requirements.txt
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(BENCH)/bin/python -P benches/budget $(BUDGET)
 
 ## docs: these pages as HTML into reports/docs; every warning is an error
 .PHONY: docs
@@ -167,9 +172,12 @@ standard-bare: $(INTEGRATED)
 	-HOLDFAST_BARE=1 $(PY) -P -m pytest -q --tb=no tests/python/integrations/test_standard_chat_suites.py \
 		-k TestGuardedOnAFlakyServer
 
-## soak: what takes long: random tests with many cases, every interleaving of the atomics, licences
+## soak: what takes long: a million calls under faults, forks, exits, random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
-soak: licences
+soak: licences $(INTEGRATED)
+	cd tests/python && $(PY) -m soak.calls
+	cd tests/python && $(PY) -m soak.forks
+	cd tests/python && $(PY) -m soak.exits
 	PROPTEST_CASES=20000 HOLDFAST_CASES=20000 cargo test $(CORE) --release
 	$(if $(wildcard tests/rust/loom.rs),LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} RUSTFLAGS="--cfg loom" \
 		cargo test $(CORE) --release --target-dir $(TARGET)/loom --test loom)

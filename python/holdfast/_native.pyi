@@ -55,7 +55,9 @@ __all__ = [
     "after_fork_in_parent",
     "ask",
     "before_fork",
+    "check_address",
     "check_heartbeat",
+    "check_recovery",
     "clock_busy",
     "clock_target",
     "close_errands",
@@ -499,6 +501,7 @@ class FailoverManager:
         answers: _Answers,
         exhausted: Literal["fail_fast", "wait", "try_anyway"],
         cooldown_cap: float | timedelta,
+        recovery: tuple[int, _Seconds, Backoff, _Seconds],
         fallback: object = None,
     ) -> Self: ...
     @property
@@ -540,6 +543,8 @@ class FailoverManager:
     def _guard(self, function: Callable[..., Any] | None, colour: _Colour) -> Guard: ...
     def _views(self) -> list[NodeView]: ...
     def _add(self, row: _NodeRow) -> None: ...
+    def _process_ended(self, name: str, how: str) -> None: ...
+    def _process_started(self, name: str) -> None: ...
     def _explain(self) -> list[tuple[str, str]]: ...
 
 @final
@@ -786,6 +791,12 @@ class GuardedAsyncGenerator:
 
 def check_heartbeat(*fields: Any) -> None:
     """Refuses the fields of a heartbeat that break a rule."""
+
+def check_recovery(*fields: Any) -> None:
+    """Refuses the fields of a recovery that break a rule."""
+
+def check_address(address: str) -> None:
+    """Refuses what is neither `host:port` nor a URL."""
 
 def ask(how: _Asked, timeout: _Seconds) -> bool:
     """Asks once, natively, with the GIL released: is there a sign of life within `timeout`?"""
