@@ -151,6 +151,12 @@ package: $(BUILT)
 	$(PY) -m maturin sdist --out reports/sdist
 	$(PY) tools/try_package.py $(WHEELS)/*.whl reports/sdist/*.tar.gz
 
+## standard-bare: how many of LangChain's standard tests a bare model fails where every second request fails
+.PHONY: standard-bare
+standard-bare: $(INTEGRATED)
+	-HOLDFAST_BARE=1 $(PY) -P -m pytest -q --tb=no tests/python/integrations/test_standard_chat_suites.py \
+		-k TestGuardedOnAFlakyServer
+
 ## scoreboard: one suite of breaker behaviours, asked of ours and of every breaker on PyPI
 .PHONY: scoreboard
 scoreboard: $(BUILT)
@@ -166,15 +172,10 @@ faults: $(INTEGRATED)
 	cd tests/python && $(PY) -W ignore -m faults.providers
 	cd tests/python && $(PY) -W ignore -m faults.matrix --json $(abspath reports)/faults.json $(FAULTS)
 
-## standard-bare: how many of LangChain's standard tests a bare model fails where every second request fails
-.PHONY: standard-bare
-standard-bare: $(INTEGRATED)
-	-HOLDFAST_BARE=1 $(PY) -P -m pytest -q --tb=no tests/python/integrations/test_standard_chat_suites.py \
-		-k TestGuardedOnAFlakyServer
-
-## soak: what takes long: a million calls under faults, forks, exits, random tests with many cases, every interleaving of the atomics, licences
+## soak: what takes long: ten million calls on every path, calls under faults, forks, exits, random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
 soak: licences $(INTEGRATED)
+	$(PY) -P benches/soak/paths.py
 	cd tests/python && $(PY) -m soak.calls
 	cd tests/python && $(PY) -m soak.forks
 	cd tests/python && $(PY) -m soak.exits

@@ -195,6 +195,17 @@ impl Execution {
         self.with_permit(|breaker, permit| breaker.renew(permit, now));
     }
 
+    /// Does anything depend on the signs of life of the attempt under way, once its first item was handed out?
+    #[must_use]
+    pub fn wants_progress(&self) -> bool {
+        let held = self.flight.as_ref().map(|flight| &flight.seat);
+        !self.committed
+            || matches!(
+                held,
+                Some(Held::Permit(_, permit) | Held::Seat(_, Seat { permit: Some((_, permit)), .. })) if permit.is_probe()
+            )
+    }
+
     /// The caller is gone: the permit goes back, and nobody is blamed (B7).
     pub fn abandon(&mut self, at: &mut Moment<'_>) {
         if self.flight.is_some() {

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
-use super::{Callee, Colour, Substitute, async_stream, coroutine, function, generator};
+use super::{Callee, Colour, Substitute, async_stream, coroutine, function, stream};
 use crate::base::Rejection;
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
@@ -176,7 +176,7 @@ impl Guard {
         let vectorcall = match colour {
             Colour::Function => function::vectorcall(&guard),
             Colour::Coroutine => coroutine::vectorcall(py, &guard),
-            Colour::Generator => generator::vectorcall,
+            Colour::Generator => stream::vectorcall,
             Colour::AsyncGenerator => async_stream::vectorcall,
         };
         Raw::new(py, guard, Some(vectorcall))

@@ -310,6 +310,11 @@ impl Call {
         }
     }
 
+    /// Do the stream's further items concern nobody but the consumer?
+    pub fn passes_items(&self) -> bool {
+        self.scope.is_none() && self.execution.as_ref().is_some_and(|execution| !execution.wants_progress())
+    }
+
     /// Ends the call without a verdict.
     pub fn abandon(&mut self) {
         if let Some(mut execution) = self.execution.take() {
