@@ -151,6 +151,12 @@ package: $(BUILT)
 	$(PY) -m maturin sdist --out reports/sdist
 	$(PY) tools/try_package.py $(WHEELS)/*.whl reports/sdist/*.tar.gz
 
+## standard-bare: how many of LangChain's standard tests a bare model fails where every second request fails
+.PHONY: standard-bare
+standard-bare: $(INTEGRATED)
+	-HOLDFAST_BARE=1 $(PY) -P -m pytest -q --tb=no tests/python/integrations/test_standard_chat_suites.py \
+		-k TestGuardedOnAFlakyServer
+
 ## scoreboard: one suite of breaker behaviours, asked of ours and of every breaker on PyPI
 .PHONY: scoreboard
 scoreboard: $(BUILT)
