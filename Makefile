@@ -160,6 +160,12 @@ package: $(BUILT)
 	$(PY) -m maturin sdist --out reports/sdist
 	$(PY) tools/try_package.py $(WHEELS)/*.whl reports/sdist/*.tar.gz
 
+## standard-bare: how many of LangChain's standard tests a bare model fails where every second request fails
+.PHONY: standard-bare
+standard-bare: $(INTEGRATED)
+	-HOLDFAST_BARE=1 $(PY) -P -m pytest -q --tb=no tests/python/integrations/test_standard_chat_suites.py \
+		-k TestGuardedOnAFlakyServer
+
 ## scoreboard: one suite of breaker behaviours, asked of ours and of every breaker on PyPI
 .PHONY: scoreboard
 scoreboard: $(BUILT)
@@ -167,6 +173,14 @@ scoreboard: $(BUILT)
 	$(SCORE)/bin/python -m pip --disable-pip-version-check install --quiet -r benches/scoreboard/requirements.txt
 	$(SCORE)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
 	$(SCORE)/bin/python -P benches/scoreboard
+
+## limits: concurrency and rate limits beside their peers, on the same job in one run
+.PHONY: limits
+limits: $(BUILT)
+	$(PYTHON) -m venv .venvs/limits
+	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet -r benches/limits/requirements.txt
+	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	.venvs/limits/bin/python -P benches/limits
 
 ## faults: real clients against every fault, and what each becomes under a guard (FAULTS=--only=stall for some)
 .PHONY: faults
@@ -180,6 +194,7 @@ faults: $(INTEGRATED)
 soak: licences $(INTEGRATED)
 	$(PY) -P benches/soak/paths.py
 	cd tests/python && $(PY) -m soak.calls
+	cd tests/python && $(PY) -m soak.limits
 	cd tests/python && $(PY) -m soak.forks
 	cd tests/python && $(PY) -m soak.exits
 	PROPTEST_CASES=20000 HOLDFAST_CASES=20000 cargo test $(CORE) --release

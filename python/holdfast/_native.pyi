@@ -396,6 +396,7 @@ class RateLimit:
         per: _Seconds,
         burst: float | None,
         cost: Callable[[tuple[Any, ...], dict[str, Any]], float] | None,
+        actual: Callable[[Any], float | None] | None = None,
     ) -> Self: ...
     @property
     def requests(self) -> float:

@@ -71,7 +71,10 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
         {"total": None, "attempt": None, "first_item": None, "idle": None, "late": "return"},
     ),
     hf.Bulkhead: (("limit",), {"limit": REQUIRED, "max_queue": 0, "queue_timeout": None}),
-    hf.RateLimit: (("requests",), {"requests": REQUIRED, "per": 60.0, "burst": None, "cost": None}),
+    hf.RateLimit: (
+        ("requests",),
+        {"requests": REQUIRED, "per": 60.0, "burst": None, "cost": None, "actual": hf.DEFAULT},
+    ),
     hf.AdaptiveLimit: (
         ("initial",),
         {"initial": 8, "minimum": 1, "maximum": 64, "max_queue": 1000, "queue_timeout": None},

@@ -172,6 +172,9 @@ impl Call {
 
     /// Reports what came of an attempt: a value is validated first.
     pub fn record(&mut self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> Step {
+        if let Err(interrupt) = self.settle_costs(py, &outcome) {
+            return self.record_as(Err(interrupt), &Verdict::Ignore);
+        }
         let wiring = self.guard.get().wiring();
         let validate = wiring.validate.as_ref().filter(|_| !self.passes);
         let outcome = match (outcome, validate) {
@@ -179,6 +182,17 @@ impl Call {
             (outcome, _) => outcome,
         };
         self.record_unchecked(py, outcome)
+    }
+
+    /// Tells the rate limits that weigh their calls what this one weighed in truth, whether or not its answer is
+    /// good enough (L6).
+    fn settle_costs(&mut self, py: Python<'_>, outcome: &PyResult<Py<PyAny>>) -> PyResult<()> {
+        if let (Ok(answer), false, Some(execution)) = (outcome, self.passes, &mut self.execution)
+            && let Some(actual) = self.guard.get().wiring().weights.settle(py, answer)?
+        {
+            moment(|at| execution.settle_costs(&actual, at));
+        }
+        Ok(())
     }
 
     /// Reports what came of an attempt whose answer needs no validation, or has had it.
