@@ -17,6 +17,7 @@ PROFILE ?= release
 VENV ?= .venv
 SCORE := .venvs/scoreboard
 FLOOR := .venvs/langchain-floor
+PEERS := .venvs/peers
 BENCH := .venvs/bench
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PY := $(abspath $(VENV))/bin/python
@@ -145,6 +146,14 @@ docs: $(INTEGRATED)
 	$(PY) -P -m sphinx --fail-on-warning --keep-going --quiet --builder html docs reports/docs
 	@echo "reports/docs/index.html"
 
+## bench-peers: what a pick costs, beside LiteLLM's router in the same run
+.PHONY: bench-peers
+bench-peers: $(BUILT)
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet -r benches/peers/requirements.txt
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(PEERS)/bin/python -P benches/peers/pick.py
+
 ## package: the wheel and the sdist, installed into empty environments as users would, with each extra
 .PHONY: package
 package: $(BUILT)
@@ -177,6 +186,14 @@ scoreboard: $(BUILT)
 	$(SCORE)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
 	$(SCORE)/bin/python -P benches/scoreboard
 
+## limits: concurrency and rate limits beside their peers, on the same job in one run
+.PHONY: limits
+limits: $(BUILT)
+	$(PYTHON) -m venv .venvs/limits
+	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet -r benches/limits/requirements.txt
+	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	.venvs/limits/bin/python -P benches/limits
+
 ## faults: real clients against every fault, and what each becomes under a guard (FAULTS=--only=stall for some)
 .PHONY: faults
 faults: $(INTEGRATED)
@@ -189,6 +206,7 @@ faults: $(INTEGRATED)
 soak: licences $(INTEGRATED)
 	$(PY) -P benches/soak/paths.py
 	cd tests/python && $(PY) -m soak.calls
+	cd tests/python && $(PY) -m soak.limits
 	cd tests/python && $(PY) -m soak.forks
 	cd tests/python && $(PY) -m soak.exits
 	PROPTEST_CASES=20000 HOLDFAST_CASES=20000 cargo test $(CORE) --release

@@ -277,15 +277,19 @@ impl Execution {
     }
 
     pub(super) fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
-        if let Some(seat) = roster.pick(&self.tried, at.now, at.dice, at.out) {
+        self.offer(roster, at.now).unwrap_or_else(|| self.in_turn(roster, at))
+    }
+
+    pub(super) fn in_turn(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
+        if let Some(seat) = roster.pick(self.key.as_deref(), &self.tried, at.now, at.dice, at.out) {
             return self.seated(roster, seat, at);
         }
         // A node that failed this call is asked again only when no other is left, the last one last (A15).
         if let Some((_, others)) = self.tried.split_last().filter(|_| !self.tried.is_empty()) {
             let last = self.tried[others.len()];
             let seat = roster
-                .pick(&[last], at.now, at.dice, at.out)
-                .or_else(|| roster.pick(&[], at.now, at.dice, at.out));
+                .pick(self.key.as_deref(), &[last], at.now, at.dice, at.out)
+                .or_else(|| roster.pick(self.key.as_deref(), &[], at.now, at.dice, at.out));
             return match seat {
                 Some(seat) => self.seated(roster, seat, at),
                 None => self.give_up(at),
@@ -324,7 +328,7 @@ impl Execution {
         Step::Finish(Finish::Reject(rejection))
     }
 
-    fn seated(&mut self, roster: &Arc<Roster>, seat: Seat, at: &mut Moment<'_>) -> Step {
+    pub(super) fn seated(&mut self, roster: &Arc<Roster>, seat: Seat, at: &mut Moment<'_>) -> Step {
         let node = seat.node;
         if let Some(failed) = self.tried.last().copied().filter(|failed| *failed != node) {
             roster.count_failover();

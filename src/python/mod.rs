@@ -9,6 +9,7 @@
     reason = "PyO3 hands the arguments of functions and methods over by value"
 )]
 
+mod balancer;
 mod bridge;
 mod call;
 mod clock;

@@ -252,6 +252,7 @@ fn call(
                 }
             }
             Step::AskBackoff { retry } => call.ask_backoff(py, retry)?,
+            Step::AskBalancer { candidates } => call.ask_balancer(py, &candidates)?,
             Step::Sleep { until } => {
                 busy = wait::blocking(py, until, busy)?;
                 call.wake()

@@ -198,6 +198,7 @@ fn follow<'py>(py: Python<'py>, mut call: Call, step: Step, busy: &mut Busy) -> 
     let next = match step {
         Step::Attempt(attempt) => return begin(py, call, &attempt),
         Step::AskBackoff { retry } => call.ask_backoff(py, retry),
+        Step::AskBalancer { candidates } => call.ask_balancer(py, &candidates),
         Step::Sleep { until } => wait::blocking(py, until, std::mem::take(busy)).map(|held| {
             *busy = held;
             call.wake()
