@@ -6,7 +6,7 @@ public classes with the same names are subclasses that add defaults, the decorat
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from types import TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, final, type_check_only
 
 from typing_extensions import disjoint_base
@@ -396,6 +396,7 @@ class RateLimit:
         per: _Seconds,
         burst: float | None,
         cost: Callable[[tuple[Any, ...], dict[str, Any]], float] | None,
+        actual: Callable[[Any], float | None] | None = None,
     ) -> Self: ...
     @property
     def requests(self) -> float:
@@ -501,6 +502,7 @@ class FailoverManager:
         answers: _Answers,
         exhausted: Literal["fail_fast", "wait", "try_anyway"],
         cooldown_cap: float | timedelta,
+        spread: tuple[Any, ...],
         recovery: tuple[int, _Seconds, Backoff, _Seconds],
         fallback: object = None,
     ) -> Self: ...
@@ -626,6 +628,9 @@ class NodeView:
     @property
     def in_flight(self) -> int: ...
     @property
+    def load(self) -> float:
+        """Seconds of work that wait there: calls in flight, failed ones held, times what one takes."""
+    @property
     def latency(self) -> float | None: ...
     @property
     def failures(self) -> int: ...
@@ -633,6 +638,9 @@ class NodeView:
     def recoveries(self) -> int: ...
     @property
     def weight(self) -> float: ...
+    @property
+    def share(self) -> float:
+        """The part of its tier's calls that it is meant to get at the moment, 0 to 1."""
     @property
     def tier(self) -> int: ...
     @property
@@ -764,8 +772,22 @@ class GuardedGenerator(_Resumable):
 class GuardedCoroutine(_Resumable):
     """A guarded call of a coroutine function."""
 
-    __name__: str
-    __qualname__: str
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+    @property
+    def cr_code(self) -> CodeType | None:
+        """The function's code."""
+    @property
+    def cr_frame(self) -> FrameType | None:
+        """The user's frame, while it waits."""
+    @property
+    def cr_await(self) -> object:
+        """What the user's coroutine waits for."""
+    @property
+    def cr_running(self) -> bool:
+        """Does it run right now?"""
     def __await__(self) -> Self: ...
 
 @final

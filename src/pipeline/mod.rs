@@ -30,6 +30,7 @@
 mod attempts;
 mod execution;
 mod gates;
+mod outside;
 mod plan;
 mod roster;
 mod step;

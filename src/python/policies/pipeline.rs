@@ -80,6 +80,7 @@ impl Parts<'_> {
             governor,
             resume,
             substitute: self.fallback.as_ref().map(Substitute::new).transpose()?,
+            balancer: None,
             pulse: self.pulse,
             by_hand: None,
         })
