@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 
-import holdfast
+from holdfast._native import __version__
 from holdfast.doctor.finding import Finding
 
 
@@ -22,7 +22,7 @@ def look_at_environment(variables: Mapping[str, str] | None = None) -> Iterator[
     free = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     yield Finding(
         "ok",
-        f"holdfast {holdfast.__version__}",
+        f"holdfast {__version__}",
         f"On {platform.python_implementation()} {platform.python_version()}"
         f"{', free-threaded' if free else ''}, {platform.system()} {platform.machine()}.",
     )
