@@ -29,6 +29,7 @@ from holdfast._exceptions import (
     Truncated,
 )
 from holdfast._fallback import Fallback
+from holdfast._hedge import Hedge
 from holdfast._history import Tried, history
 from holdfast._llm import llm_defaults
 from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
@@ -58,6 +59,7 @@ __all__ = [
     "FailoverManager",
     "Fallback",
     "Heartbeat",
+    "Hedge",
     "HoldfastError",
     "HttpProbe",
     "ManagerMetrics",

@@ -37,15 +37,22 @@ pub struct Execution {
     begun: bool,
     /// What the latest attempt failed by; none if it was ignored.
     latest: Option<FailureKind>,
-    flight: Option<Flight>,
+    pub(super) flight: Option<Flight>,
+    /// The attempts at work beside that one.
+    pub(super) others: Vec<Flight>,
+    /// How many hedges have been made.
+    pub(super) hedges: u32,
+    /// Did something stand in the way of a hedge for the attempt under way?
+    pub(super) unhedged: bool,
     pub(super) tried: Vec<NodeId>,
     pub(super) history: Vec<Tried>,
 }
 
-/// The attempt under way and what it holds.
+/// An attempt under way and what it holds.
 #[derive(Debug)]
-struct Flight {
-    began: Time,
+pub(super) struct Flight {
+    pub(super) number: u32,
+    pub(super) began: Time,
     seat: Held,
 }
 
@@ -54,6 +61,16 @@ enum Held {
     Nothing,
     Permit(Arc<Breaker>, Permit),
     Seat(Arc<Roster>, Seat),
+}
+
+impl Flight {
+    /// The node that is asked, in a pool.
+    pub(super) const fn node(&self) -> Option<NodeId> {
+        match &self.seat {
+            Held::Seat(_, seat) => Some(seat.node),
+            Held::Nothing | Held::Permit(..) => None,
+        }
+    }
 }
 
 impl Execution {
@@ -79,6 +96,9 @@ impl Execution {
             begun: false,
             latest: None,
             flight: None,
+            others: Vec::new(),
+            hedges: 0,
+            unhedged: false,
             tried: Vec::new(),
             history: Vec::new(),
         };
@@ -102,18 +122,14 @@ impl Execution {
         if missed.is_some() {
             self.with_permit(|_, permit| permit.mark_late());
         }
+        let number = self.flight.as_ref().map_or(self.attempts, |flight| flight.number);
         let (node, took) = self.land(verdict, at);
         self.latest = verdict.failure().map(|failure| failure.kind);
         let step = match verdict {
             Verdict::Ok => self.succeeded(missed, at),
             Verdict::Ignore => Step::Finish(Finish::Raise),
             Verdict::Fail(failure) | Verdict::Throttled(failure) => {
-                self.history.push(Tried {
-                    number: self.attempts,
-                    node: node.and_then(|id| self.node_name(id)),
-                    kind: failure.kind,
-                    took,
-                });
+                self.note_failure(number, failure.kind, node, took);
                 self.after_failure(failure, node, at)
             }
         };
@@ -150,6 +166,7 @@ impl Execution {
         if self.flight.is_some() {
             self.land(&Verdict::Ignore, at);
         }
+        self.give_up_others(at);
     }
 
     /// The clock that will expire first while we wait in `phase` since `waiting_since`.
@@ -290,7 +307,12 @@ impl Execution {
             roster.count_failover();
             self.tell_failed_over(failed, node, at);
         }
-        self.take_off(Held::Seat(Arc::clone(roster), seat), Some(node), at)
+        Step::Attempt(self.take_seat(roster, seat, at))
+    }
+
+    pub(super) fn take_seat(&mut self, roster: &Arc<Roster>, seat: Seat, at: &Moment<'_>) -> Attempt {
+        let node = seat.node;
+        self.fly(Held::Seat(Arc::clone(roster), seat), Some(node), at)
     }
 
     fn tell_failed_over(&self, from: NodeId, to: NodeId, at: &mut Moment<'_>) {
@@ -306,13 +328,19 @@ impl Execution {
     }
 
     fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
+        Step::Attempt(self.fly(seat, node, at))
+    }
+
+    fn fly(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Attempt {
         self.attempts += 1;
-        self.flight = Some(Flight { began: at.now, seat });
-        Step::Attempt(Attempt { number: self.attempts, node })
+        self.unhedged = false;
+        let number = self.attempts;
+        self.flight = Some(Flight { number, began: at.now, seat });
+        Attempt { number, node }
     }
 
     /// Ends the attempt under way: what it held goes back with its verdict.
-    fn land(&mut self, verdict: &Verdict, at: &mut Moment<'_>) -> (Option<NodeId>, Duration) {
+    pub(super) fn land(&mut self, verdict: &Verdict, at: &mut Moment<'_>) -> (Option<NodeId>, Duration) {
         let Some(flight) = self.flight.take() else { return (None, Duration::ZERO) };
         let took = at.now.since(flight.began);
         match flight.seat {

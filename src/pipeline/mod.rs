@@ -8,7 +8,8 @@
 //!
 //! Why this order: the deadline bounds everything, waiting too; attempts sit outside the breaker, so that it
 //! sees every attempt and an open one moves the call on instead of letting it sleep; back-off holds no permit.
-//! Retry and failover are one loop with one deadline and one commit point: retry asks *when*, failover *where*.
+//! Retry, failover and hedge are one loop with one budget, one deadline and one commit point: retry asks *when*,
+//! failover *where*, hedge *also* (`race.rs`).
 //!
 //! ```text
 //!             start            record(failure), another node or retry
@@ -27,6 +28,7 @@
 mod attempts;
 mod execution;
 mod plan;
+mod race;
 mod roster;
 mod step;
 

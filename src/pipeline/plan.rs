@@ -7,6 +7,7 @@ use super::Roster;
 use crate::base::Source;
 use crate::policy::breaker::{Breaker, Keyed};
 use crate::policy::fallback::FallbackConfig;
+use crate::policy::hedge::Hedge;
 use crate::policy::retry::{Backoff, RetryConfig};
 use crate::policy::timeout::TimeoutConfig;
 
@@ -64,6 +65,8 @@ pub struct Plan {
     pub exhausted: Exhausted,
     /// Whether another answer is given when all this has failed; none: the failure is raised.
     pub fallback: Option<FallbackConfig>,
+    /// When one more attempt is made beside one that is slow; none: never.
+    pub hedge: Option<Arc<Hedge>>,
     /// The most attempts, whatever the policies allow; none: as many as they do.
     pub cap: Option<u32>,
 }
@@ -79,6 +82,7 @@ impl Plan {
             target: Target::Bare,
             exhausted: Exhausted::default(),
             fallback: None,
+            hedge: None,
             cap: None,
         }
     }
@@ -95,6 +99,7 @@ impl Plan {
             source: self.source.clone(),
             retry: self.retry.as_ref().map(at_once),
             target: self.target.clone(),
+            hedge: self.hedge.clone(),
             cap: Some(attempts),
             ..*self
         }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::heartbeat::{self, Asked, Pulse};
-use super::policies::{Answers, CircuitBreaker, Parts, Retry, Timeout};
+use super::policies::{Answers, CircuitBreaker, HedgePolicy, Parts, Retry, Timeout};
 use super::views::{ManagerMetrics, NodeView};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
 use crate::pool::{Evidence, NodeConfig, Pool};
-use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Targets, Wiring, moment};
+use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Race, Targets, Wiring, moment};
 use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
 use crate::python::once::intern;
@@ -81,7 +81,7 @@ impl FailoverManager {
 impl FailoverManager {
     #[new]
     #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted,
-                        cooldown_cap, fallback=None))]
+                        cooldown_cap, fallback=None, hedge=None))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -95,6 +95,7 @@ impl FailoverManager {
         exhausted: &Bound<'_, PyAny>,
         cooldown_cap: &Bound<'_, PyAny>,
         fallback: Option<Bound<'_, PyAny>>,
+        hedge: Option<(Bound<'_, HedgePolicy>, bool)>,
     ) -> PyResult<Self> {
         let py = classify.py();
         let described = nodes.iter().map(describe).collect::<PyResult<Vec<_>>>()?;
@@ -128,6 +129,7 @@ impl FailoverManager {
             key: None,
             answers,
             fallback,
+            hedge,
             pulse: Some(Arc::clone(&pulse)),
         };
         let manager = Self {
@@ -183,6 +185,19 @@ impl FailoverManager {
             None => Callee::Target(targets, colour),
         };
         Guard::make(Arc::clone(&manager.wiring), slf.clone().into_any(), callee, colour)
+    }
+
+    /// One call of such a guard on `replicas` nodes at once.
+    fn _race(
+        slf: &Bound<'_, Self>,
+        function: Option<Bound<'_, PyAny>>,
+        colour: &Bound<'_, PyAny>,
+        replicas: &Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        kwargs: Bound<'_, PyDict>,
+    ) -> PyResult<Race> {
+        let replicas = count("n", replicas, 1)?;
+        Ok(Race::new(Self::_guard(slf, function, colour)?, args, Some(kwargs), replicas))
     }
 
     fn _views(&self) -> Vec<NodeView> {

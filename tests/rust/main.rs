@@ -4,4 +4,5 @@ mod breaker_model;
 mod layering;
 mod life_of_a_call;
 mod life_of_a_heartbeat;
+mod race;
 mod turn;

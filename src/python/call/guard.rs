@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
-use super::{Callee, Colour, Substitute, async_stream, coroutine, function, generator};
+use super::{Callee, Colour, Hedging, Substitute, async_stream, coroutine, function, generator, race};
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
 use crate::python::convert::refuse;
@@ -36,6 +36,8 @@ pub struct Wiring {
     pub governor: Option<Py<PyAny>>,
     /// `StreamInterrupted -> (args, kwargs) | None`: how to go on after a stream broke.
     pub resume: Option<Py<PyAny>>,
+    /// Whether one more attempt may be made beside a slow one.
+    pub hedging: Option<Hedging>,
     /// Another answer, when all has failed.
     pub substitute: Option<Substitute>,
     /// What asks a manager's nodes for signs of life.
@@ -61,6 +63,7 @@ impl ByHand {
             target: Target::Breaker(Arc::clone(&whole)),
             exhausted: plan.exhausted,
             fallback: plan.fallback,
+            hedge: plan.hedge.clone(),
             cap: plan.cap,
         };
         Self { whole, plan: Arc::new(plan) }
@@ -88,6 +91,9 @@ impl Wiring {
         visit.call(&self.key)?;
         visit.call(&self.validate)?;
         visit.call(&self.governor)?;
+        if let Some(hedging) = &self.hedging {
+            visit.call(hedging.half())?;
+        }
         if let Some(substitute) = &self.substitute {
             visit.call(substitute.half())?;
         }
@@ -120,7 +126,10 @@ impl Guard {
         let py = owner.py();
         let lone = wiring.lone_breaker().map(Arc::clone);
         let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone };
+        let hedged = guard.wiring.hedging.is_some();
         let vectorcall = match colour {
+            Colour::Function if hedged => race::function,
+            Colour::Coroutine if hedged => race::coroutine,
             Colour::Function => function::vectorcall(&guard),
             Colour::Coroutine => coroutine::vectorcall,
             Colour::Generator => generator::vectorcall,

@@ -3,11 +3,13 @@
 //! The public classes of the same names subclass them to add docstrings, types and the decorator form.
 
 mod breaker;
+mod hedge;
 mod pipeline;
 mod retry;
 mod timeout;
 
 pub use breaker::{BreakerMetrics, CircuitBreaker, GuardStep, Permit};
+pub use hedge::HedgePolicy;
 pub use pipeline::{Answers, Parts, Pipeline};
 pub use retry::{Backoff, Retry, RetryBudget};
 pub use timeout::Timeout;
