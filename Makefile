@@ -132,6 +132,13 @@ bench: $(INTEGRATED)
 	$(if $(wildcard benches/*.rs),cargo bench $(CORE))
 	for bench in $(wildcard benches/python/*.py); do $(PY) -P $$bench; done
 
+## docs: these pages as HTML into reports/docs; every warning is an error
+.PHONY: docs
+docs: $(INTEGRATED)
+	$(PIP) --group docs
+	$(PY) -P -m sphinx --fail-on-warning --keep-going --quiet --builder html docs reports/docs
+	@echo "reports/docs/index.html"
+
 ## scoreboard: one suite of breaker behaviours, asked of ours and of every breaker on PyPI
 .PHONY: scoreboard
 scoreboard: $(BUILT)

@@ -47,6 +47,11 @@ _DESCRIPTION_LIMIT = 500
 _PLAIN = (str, int, float, bool, bytes)
 
 
+# The interpreter's own descriptor of `args`, behind the property of `Rejected`.
+_args_of = BaseException.__dict__["args"].__get__
+_set_args_of = BaseException.__dict__["args"].__set__
+
+
 class HoldfastError(Exception):
     """The parent of every error that Holdfast itself raises."""
 
@@ -126,6 +131,25 @@ class Rejected(HoldfastError):
         self.reason = reason
         self.source = source
         self._complete(message)
+
+    if not TYPE_CHECKING:
+
+        @property
+        def args(self):
+            """The sentence. A rejection that was raised natively writes it when it is first asked for."""
+            if not _args_of(self):
+                self._complete(None)
+            return _args_of(self)
+
+        @args.setter
+        def args(self, value):
+            _set_args_of(self, value)
+
+        def __str__(self):
+            return super().__str__() if self.args else ""
+
+        def __repr__(self):
+            return super().__repr__() if self.args else ""
 
     def _sentence(self) -> str:
         name = f" by {self.source!r}" if self.source else ""

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::execution::{Execution, Flight, Moment};
-use super::{Attempt, Roster, Step, Target, Tried};
+use super::{Attempt, Step, Target, Tried};
 use crate::base::{Event, EventKind, FailureKind, NodeId, Time, Verdict};
 use crate::policy::timeout::{Expiry, Phase};
 
@@ -42,15 +42,14 @@ impl Execution {
             return None;
         }
         let after = self.flights().map(|flight| at.now.since(flight.began)).max().unwrap_or_default();
-        let attempt = self.beside(at, &|roster, call| {
-            if roster.is_in_panic() {
-                return false;
-            }
-            match call.plan.retry.as_ref().and_then(|retry| retry.budget.as_deref()) {
-                Some(budget) => budget.withdraw(),
-                None => hedge.withdraw(),
-            }
-        })?;
+        let attempt =
+            self.beside(
+                at,
+                &|call| match call.plan.retry.as_ref().and_then(|retry| retry.budget.as_deref()) {
+                    Some(budget) => budget.withdraw(),
+                    None => hedge.withdraw(),
+                },
+            )?;
         self.hedges += 1;
         self.unhedged = false;
         let node = attempt.node.and_then(|node| self.node_name(node));
@@ -65,7 +64,7 @@ impl Execution {
 
     /// Makes up to `more` attempts at once beside the first, each on a node of its own.
     pub fn replicate(&mut self, more: u32, at: &mut Moment<'_>) -> Vec<Attempt> {
-        (0..more).map_while(|_| self.beside(at, &|_, _| true)).collect()
+        (0..more).map_while(|_| self.beside(at, &|_| true)).collect()
     }
 
     /// What came of one of the attempts under way; none while the race goes on without it (A11).
@@ -127,7 +126,7 @@ impl Execution {
     }
 
     /// One more attempt, on a node that is neither tried nor at work for this call, if `may` says so.
-    fn beside(&mut self, at: &mut Moment<'_>, may: &dyn Fn(&Roster, &Self) -> bool) -> Option<Attempt> {
+    fn beside(&mut self, at: &mut Moment<'_>, may: &dyn Fn(&Self) -> bool) -> Option<Attempt> {
         let plan = self.plan.clone();
         let Target::Roster(roster) = &plan.target else { return None };
         if self.flight.is_none() || self.attempts >= plan.attempts() {
@@ -135,7 +134,7 @@ impl Execution {
         }
         let mut exclude = self.tried.clone();
         exclude.extend(self.flights().filter_map(Flight::node));
-        if !roster.is_ready_outside(&exclude, at.now) || !may(roster, self) {
+        if !roster.is_ready_outside(&exclude, at.now) || !may(self) {
             return None;
         }
         let seat = roster.pick(&exclude, at.now, at.dice, at.out)?;

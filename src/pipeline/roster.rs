@@ -146,13 +146,6 @@ impl Roster {
         Some(Seat { node, permit: None })
     }
 
-    /// Is the pool in panic: are so few nodes ready that all are used?
-    #[must_use]
-    #[expect(clippy::unused_self, clippy::missing_const_for_fn, reason = "the pool has no panic mode yet")]
-    pub fn is_in_panic(&self) -> bool {
-        false
-    }
-
     /// Is a node outside `exclude` ready, as far as one can see without asking it?
     #[must_use]
     pub fn is_ready_outside(&self, exclude: &[NodeId], now: Time) -> bool {

@@ -103,7 +103,8 @@ impl Chaos {
         drop(dice);
         let (least, most) = self.config.latency;
         let late = whether < self.config.latency_share;
-        let latency = if late { least + (most - least).mul_f64(how_long) } else { Duration::ZERO };
+        let latency =
+            if late { least + most.saturating_sub(least).mul_f64(how_long) } else { Duration::ZERO };
         Mischief { latency, fault: self.fault(which, how_far, stream) }
     }
 

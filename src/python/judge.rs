@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::base::{Blame, Failure, FailureKind, Verdict};
-use crate::python::once::intern;
+use crate::python::once::{Once, intern};
 
 /// How one guard judges outcomes.
 #[derive(Debug)]
@@ -20,12 +20,20 @@ pub struct Judge {
     classify: Py<PyAny>,
     /// `value -> bool`: is this value to be tried again (A13)?
     retry_if_result: Option<Py<PyAny>>,
+    /// It judges exceptions as plain ones, with no rule of the user's.
+    plain: bool,
 }
 
 impl Judge {
     /// A judge by these two callables.
-    pub const fn new(classify: Py<PyAny>, retry_if_result: Option<Py<PyAny>>) -> Self {
-        Self { classify, retry_if_result }
+    pub fn new(py: Python<'_>, classify: Py<PyAny>, retry_if_result: Option<Py<PyAny>>) -> Self {
+        let plain = plain_rules(py).is_ok_and(|rules| rules.is(&classify));
+        Self { classify, retry_if_result, plain }
+    }
+
+    /// Does it judge exceptions as plain ones, with no rule of the user's?
+    pub const fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// Is every value good, as far as this judge is concerned?
@@ -73,6 +81,12 @@ impl Judge {
         visit.call(&self.classify)?;
         visit.call(&self.retry_if_result)
     }
+}
+
+/// The rules for plain callables.
+pub fn plain_rules(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static PLAIN: Once<Py<PyAny>> = Once::new();
+    PLAIN.import(py, "holdfast._classify", "judge_plain")
 }
 
 /// The verdict on our own clock's expiry (B8).

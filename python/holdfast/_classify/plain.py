@@ -65,6 +65,19 @@ def _remember(cls: type) -> Verdict | None:
     return verdict
 
 
+def learn(cls: type) -> int:
+    """Forgets what is remembered of `cls`, looks at it anew, and tells the native fast path.
+
+    Returns:
+        What holds for all its instances: 3, they are ignored; 2, they are plain failures, unless they
+        have attributes of their own or a cause; 1, each must be looked at.
+    """
+    verdict = _remember(cls)
+    if verdict is None:
+        return 1
+    return 3 if verdict.outcome == "ignore" else 2
+
+
 def _by_class(cls: type) -> Verdict | None:
     from .facts import attributes_of, names_of
     from .words import CANCELLED, CONTROL_FLOW

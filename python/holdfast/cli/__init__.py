@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.command == "demo":
         return _demo()
+    if options.command == "doctor":
+        from holdfast.cli.doctor import doctor
+
+        return doctor(options.targets, options.json)
     parser.print_help()
     return 0
 
@@ -57,4 +61,18 @@ def _parser() -> argparse.ArgumentParser:
         "chain of langchain_openai.ChatOpenAI, kills one while calls run, and starts it again. Needs neither "
         "an account nor a network, and takes less than half a minute. Exits with 0 only if all held.",
     )
+    looks = commands.add_parser(
+        "doctor",
+        help="what is installed here: hidden retries, missing timeouts, and what to change",
+        description="Reads the defaults of the LLM libraries that are installed here, or what the objects given are "
+        "set to. Asks nobody anything. Exits with 0 if nothing multiplies calls or waits without end, 1 if something "
+        "does, 2 if it could not look.",
+    )
+    looks.add_argument(
+        "targets",
+        nargs="*",
+        metavar="module:attribute",
+        help="a client, a model, a Runnable or a guarded function; without any, the environment",
+    )
+    looks.add_argument("--json", action="store_true", help="print one JSON document")
     return parser

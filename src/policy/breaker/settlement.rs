@@ -111,6 +111,29 @@ impl Breaker {
         Ok(())
     }
 
+    /// The same for a plain failure, one that asks for no wait, and that trips nothing.
+    ///
+    /// # Errors
+    /// The permit, if there is more to it: take it to [`settle`](Breaker::settle).
+    #[inline]
+    pub fn settle_failed(&self, permit: Permit) -> Result<(), Permit> {
+        let word = self.cell.word();
+        let timed = self.memory.is_some() || self.config.slow_call.is_some();
+        if timed || permit.stamp != word.stamp() || permit.lease.is_some() || word.mode() == State::Shadow {
+            return Err(permit);
+        }
+        if word.mode() == State::Closed {
+            let (era, threshold) = (word.era(), self.config.failure_threshold);
+            let failures = self.cell.streak.get(era) + 1;
+            if threshold.is_some_and(|threshold| failures >= u64::from(threshold)) {
+                return Err(permit);
+            }
+            trip::remember(&self.cell.streak, None, era, Time::ZERO, Mark { failed: true, slow: false });
+        }
+        count(&self.cell.counters.failures);
+        Ok(())
+    }
+
     /// A sign of life from a call under way: a probe's lease starts anew (B4). Of other calls it says nothing.
     #[inline]
     pub fn renew(&self, permit: &mut Permit, now: Time) {

@@ -1,10 +1,15 @@
 //! The driver of plain functions: it blocks the calling thread and lets go of the GIL to wait.
 //!
-//! A breaker that is all there is has two inline doors: a call that it admits at once, and that answers, does
-//! not pass through the machine, and its arguments go to the user's function as they came. Everything else
-//! goes the long way.
-
-use std::sync::Arc;
+//! A breaker that is all there is needs no machine: a call is admitted, made, and settled, and its arguments go
+//! to the user's function as they came. Of these calls the ordinary ones pass through the breaker's inline
+//! doors: one that it admits at once, that answers or fails plainly, and that changes no state.
+//!
+//! ```text
+//!   through ─ admit_fast ─▶ the call ─┬─ answered ─ settle_ok ─────▶
+//!      │ no                   ▲       └─ raised ─── settle_failed ─▶
+//!      └─ admit ─ a probe ────┘ no                   │ no
+//!           └─ refused ─▶ CircuitOpen                └─ judge, settle ─▶
+//! ```
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -12,11 +17,14 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::Callee;
 use super::guard::{Guard, GuardRef, packed};
-use super::raw::{body, enter};
+use super::plain;
+use super::raised::Raised;
+use super::raw::{body, enter, shield};
+use super::refusal;
 use super::scope;
-use super::under_way::{Call, moment};
+use super::under_way::{Call, admit, moment};
 use super::wait;
-use crate::base::{Time, Verdict};
+use crate::base::{Rejection, Time, Verdict};
 use crate::pipeline::Step;
 use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::Phase;
@@ -31,7 +39,7 @@ pub fn vectorcall(guard: &Guard) -> ffi::vectorcallfunc {
     }
 }
 
-/// Through the two inline doors. `TIMED`: the breaker wants to know when.
+/// With a breaker and nothing else. `TIMED`: the breaker wants to know when.
 #[expect(unsafe_code, reason = "it is called from C")]
 unsafe extern "C" fn through<const TIMED: bool>(
     guard: *mut ffi::PyObject,
@@ -42,29 +50,30 @@ unsafe extern "C" fn through<const TIMED: bool>(
     // SAFETY: Python calls a guard attached, and keeps it alive meanwhile; the guard keeps its breaker and the
     // user's function. The arguments are passed on as they came, to a callee that may do with them what we
     // may. What the call gives is a new reference, or null with an exception set, and so is what we give.
-    // None of the Rust code on the way can panic, but for that behind `enter`.
+    // None of the Rust code on the way can panic, but for what is shielded.
     unsafe {
-        let Guard { lone: Some(breaker), callee: Callee::Function(function), .. } = body(guard) else {
+        let body = body::<Guard>(guard);
+        let Guard { lone: Some(breaker), callee: Callee::Function(function), .. } = body else {
             return machine(guard, args, nargsf, names);
         };
         // An inherited deadline is the machine's business.
         if !scope::is_free(Python::assume_attached()) {
             return machine(guard, args, nargsf, names);
         }
-        let Some(permit) = breaker.admit_fast(moment_if::<TIMED>()) else {
-            return machine(guard, args, nargsf, names);
+        let permit = match breaker.admit_fast(moment_if::<TIMED>()) {
+            Some(permit) => permit,
+            None => match ask(body, breaker) {
+                Some(permit) => permit,
+                None => return std::ptr::null_mut(),
+            },
         };
         let answer = ffi::PyObject_Vectorcall(function.as_ptr(), args, nargsf, names);
         if answer.is_null() {
-            return failed(guard, breaker, permit);
+            failed(body, breaker, permit);
+        } else if let Err(permit) = breaker.settle_ok(permit, moment_if::<TIMED>()) {
+            return settled(breaker, permit, answer);
         }
-        match breaker.settle_ok(permit, moment_if::<TIMED>()) {
-            Ok(()) => answer,
-            Err(permit) => {
-                settle(breaker, permit, &Verdict::Ok);
-                answer
-            }
-        }
+        answer
     }
 }
 
@@ -74,30 +83,124 @@ fn moment_if<const TIMED: bool>() -> Time {
     if TIMED { clock::now() } else { Time::ZERO }
 }
 
-/// The user's function has raised: that is judged, and settled slowly. Null, with the exception set.
+/// The long way in. None if the call is refused; then `CircuitOpen` is set.
 ///
 /// # Safety
 ///
-/// This thread is attached, the guard alive, and an exception set.
+/// This thread is attached, and no exception is set.
+#[cold]
+#[expect(unsafe_code, reason = "an exception is set")]
+unsafe fn ask(guard: &Guard, breaker: &Breaker) -> Option<Permit> {
+    // SAFETY: by the function's own contract.
+    unsafe {
+        shield(|py| match admit(breaker) {
+            Ok(permit) => Some(permit),
+            Err(rejection) => {
+                refuse(py, guard, &rejection);
+                None
+            }
+        })
+        .flatten()
+    }
+}
+
+fn refuse(py: Python<'_>, guard: &Guard, rejection: &Rejection) {
+    match refusal::circuit_open(py, rejection, guard.refuser(py, rejection)) {
+        Ok(exception) => raise(&exception),
+        Err(broken) => broken.restore(py),
+    }
+}
+
+/// Sets an exception, with what is being handled as its context.
+#[expect(unsafe_code, reason = "an exception is set")]
+fn raise(exception: &Bound<'_, PyAny>) {
+    // SAFETY: a live exception and its class; both are referred to anew.
+    unsafe { ffi::PyErr_SetObject(ffi::Py_TYPE(exception.as_ptr()).cast(), exception.as_ptr()) }
+}
+
+/// The user's function has raised: that is judged and settled. The exception is set again afterwards, or
+/// what interrupted the user's rules in its place.
+///
+/// # Safety
+///
+/// This thread is attached, and an exception is set.
+#[expect(unsafe_code, reason = "an exception is taken from the interpreter, and given back")]
+unsafe fn failed(guard: &Guard, breaker: &Breaker, permit: Permit) {
+    let mut permit = Some(permit);
+    // SAFETY: by the function's own contract.
+    let done = unsafe {
+        shield(|py| {
+            if !guard.wiring().judge.is_plain() {
+                return false;
+            }
+            let raised = Raised::take();
+            let verdict = plain::at_once(raised.get(py));
+            let left = match (&verdict, permit.take()) {
+                (Some(Verdict::Fail(_)), Some(permit)) => breaker.settle_failed(permit).err(),
+                (_, permit) => permit,
+            };
+            permit = match (verdict, left) {
+                (Some(verdict), Some(permit)) => {
+                    settle(breaker, permit, &verdict);
+                    None
+                }
+                (_, left) => left,
+            };
+            raised.put_back(py);
+            permit.is_none()
+        })
+    };
+    if let (Some(false), Some(permit)) = (done, permit) {
+        // SAFETY: by the function's own contract; the exception was put back.
+        unsafe { judged(guard, breaker, permit) }
+    }
+}
+
+/// The same by the rules that are Python's.
+///
+/// # Safety
+///
+/// As for [`failed`].
 #[cold]
 #[expect(unsafe_code, reason = "an exception is taken from the interpreter, and given back")]
-unsafe fn failed(guard: *mut ffi::PyObject, breaker: &Arc<Breaker>, permit: Permit) -> *mut ffi::PyObject {
+unsafe fn judged(guard: &Guard, breaker: &Breaker, permit: Permit) {
     // SAFETY: by the function's own contract.
     unsafe {
         enter(|py| {
             let error = PyErr::fetch(py);
-            let (error, verdict) = match body::<Guard>(guard).wiring().judge.of_error(py, &error) {
+            let judge = &guard.wiring().judge;
+            let verdict = judge.of_error(py, &error);
+            let learnt = if judge.is_plain() { plain::learn(error.value(py)) } else { Ok(()) };
+            let (error, verdict) = match learnt.and(verdict) {
                 Ok(verdict) => (error, verdict),
                 // What interrupts the user's rules (Ctrl-C) takes the place of what they were asked about.
                 Err(interrupt) => (interrupt, Verdict::Ignore),
             };
             settle(breaker, permit, &verdict);
             Err(error)
-        })
+        });
     }
 }
 
-/// The long way back through the second door.
+/// An answer that changes something. Should that panic, the answer is lost to it.
+///
+/// # Safety
+///
+/// This thread is attached, no exception is set, and the answer is an owned reference.
+#[cold]
+#[expect(unsafe_code, reason = "a reference is given up if there is a panic")]
+unsafe fn settled(breaker: &Breaker, permit: Permit, answer: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: by the function's own contract.
+    unsafe {
+        if shield(|_| settle(breaker, permit, &Verdict::Ok)).is_some() {
+            return answer;
+        }
+        ffi::Py_DECREF(answer);
+        std::ptr::null_mut()
+    }
+}
+
+/// The long way out.
 #[cold]
 fn settle(breaker: &Breaker, permit: Permit, verdict: &Verdict) {
     moment(|at| breaker.settle(permit, verdict, at.now, at.dice, at.out));

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
 use super::{Callee, Colour, Hedging, Substitute, async_stream, coroutine, function, generator, race};
+use crate::base::Rejection;
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
 use crate::python::convert::refuse;
@@ -73,13 +74,39 @@ impl ByHand {
 impl Wiring {
     /// The breaker, where it is all there is.
     fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
-        let Self { plan, judge, validate: None, governor: None, substitute: None, .. } = self else {
+        // Every field is named, so that whoever adds one has to decide here whether it needs the machine.
+        let Self {
+            backoff: _,
+            key: _,
+            resume: _,
+            by_hand: _,
+            // Whoever has one has a pool.
+            hedging: _,
+            validate,
+            governor,
+            substitute,
+            pulse,
+            plan,
+            judge,
+        } = self;
+        if validate.is_some() || governor.is_some() || substitute.is_some() || pulse.is_some() {
+            return None;
+        }
+        let Plan {
+            retry: None,
+            fallback: None,
+            hedge: None,
+            timeout,
+            target,
+            source: _,
+            exhausted: _,
+            cap: _,
+        } = &**plan
+        else {
             return None;
         };
-        match &plan.target {
-            Target::Breaker(breaker) if plan.retry.is_none() && !plan.timeout.is_on() => {
-                judge.trusts_values().then_some(breaker)
-            }
+        match target {
+            Target::Breaker(breaker) if !timeout.is_on() && judge.trusts_values() => Some(breaker),
             _ => None,
         }
     }
@@ -110,6 +137,8 @@ pub struct Guard {
     colour: Colour,
     /// The breaker, where it is all there is.
     pub(super) lone: Option<Arc<Breaker>>,
+    /// That breaker's name, once a call was refused in it.
+    refuser: OnceLock<Py<PyString>>,
 }
 
 /// A guarded callable as Python has it.
@@ -125,8 +154,8 @@ impl Guard {
     ) -> PyResult<GuardRef> {
         let py = owner.py();
         let lone = wiring.lone_breaker().map(Arc::clone);
-        let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone };
-        let hedged = guard.wiring.hedging.is_some();
+        let hedged = wiring.hedging.is_some();
+        let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone, refuser: OnceLock::new() };
         let vectorcall = match colour {
             Colour::Function if hedged => race::function,
             Colour::Coroutine if hedged => race::coroutine,
@@ -155,6 +184,16 @@ impl Guard {
     /// The breaker, where it is all there is: then a call that goes well may pass by the inline doors.
     pub(super) const fn lone_breaker(&self) -> Option<&Arc<Breaker>> {
         self.lone.as_ref()
+    }
+
+    /// The name of the breaker that has refused a call of this guard with a lone breaker.
+    pub(super) fn refuser<'py>(&self, py: Python<'py>, rejection: &Rejection) -> &Bound<'py, PyString> {
+        if let Some(name) = self.refuser.get() {
+            return name.bind(py);
+        }
+        // Made before it is offered: whoever waited for another's to be made would wait attached.
+        let name = PyString::new(py, rejection.source.name()).unbind();
+        self.refuser.get_or_init(|| name).bind(py)
     }
 
     /// The plan for a call that begins now.

@@ -80,6 +80,9 @@ enum Pending {
     End(Finish),
 }
 
+/// A value, or an awaitable that gives it.
+type Answered = (Option<Py<PyAny>>, Option<Py<PyAny>>);
+
 /// What the driver is told: the kind of step, and its number.
 type Told = (&'static str, u32);
 
@@ -292,7 +295,7 @@ impl Race {
     }
 
     /// What Python gets: `(value, None)`, or `(None, awaitable)` that gives it.
-    fn aanswer(&self, py: Python<'_>) -> PyResult<(Option<Py<PyAny>>, Option<Py<PyAny>>)> {
+    fn aanswer(&self, py: Python<'_>) -> PyResult<Answered> {
         let finish = self.take_end();
         self.with_call(|call| {
             Ok(match call.async_answer(py, finish)? {
@@ -320,7 +323,7 @@ impl Race {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.guard)?;
+        visit.call(self.guard.as_any())?;
         visit.call(&self.args)?;
         visit.call(&self.kwargs)?;
         let Some(call) = self.call.try_lock() else { return Ok(()) };

@@ -10,8 +10,9 @@ use super::history;
 use super::raw::Visitor;
 use super::scope::{self, CallId, Scope};
 use super::substitute::Substitute;
-use crate::base::{Time, Verdict};
+use crate::base::{Event, EventKind, Rejection, Time, Verdict};
 use crate::pipeline::{Attempt, Execution, Finish, Moment, Step, Target};
+use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::Phase;
 use crate::python::{convert, errors, events, judge, switches};
 use crate::runtime::dice::ThreadDice;
@@ -27,6 +28,19 @@ pub fn moment<R>(act: impl FnOnce(&mut Moment<'_>) -> R) -> R {
         events::ensure_delivery();
     }
     result
+}
+
+/// Asks a breaker for admission; a refusal is told to its listeners.
+pub fn admit(breaker: &Breaker) -> Result<Permit, Rejection> {
+    moment(|at| {
+        breaker.admit(at.now, at.dice, at.out).inspect_err(|rejection| {
+            at.out.emit(EventKind::CallRejected, || Event::CallRejected {
+                source: rejection.source.clone(),
+                reason: rejection.reason,
+                retry_after: rejection.retry_after,
+            });
+        })
+    })
 }
 
 /// A call under way. Dropped unfinished, it gives back what it holds, and nobody is blamed (B7, R7).

@@ -55,7 +55,8 @@ impl Parts<'_> {
             return Err(refuse("classify", "be callable: classify(exc) -> Verdict", &self.classify));
         }
         let retry = self.retry.as_ref().map(Bound::get);
-        let judge = Judge::new(self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
+        let judge =
+            Judge::new(py, self.classify.unbind(), retry.and_then(|retry| retry.result_predicate(py)));
         let plan = Plan {
             source: self.source,
             retry: retry.map(|retry| retry.config().clone()),

@@ -52,7 +52,29 @@ pub unsafe fn enter(act: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) -> *mut
     unsafe { attached(guarded) }
 }
 
+/// Runs `act` where it may panic, without telling PyO3 that this thread is attached: `act` drops no reference
+/// of PyO3's unbound kind. After a panic its exception is set, and there is no result.
+///
+/// # Safety
+///
+/// This thread is attached to the interpreter.
+#[inline]
+#[expect(unsafe_code, reason = "the caller knows what PyO3 does not")]
+pub unsafe fn shield<R>(act: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+    // SAFETY: by the function's own contract.
+    let py = unsafe { Python::assume_attached() };
+    // As in `enter`.
+    match catch_unwind(AssertUnwindSafe(|| act(py))) {
+        Ok(result) => Some(result),
+        Err(panic) => {
+            told(panic.as_ref()).restore(py);
+            None
+        }
+    }
+}
+
 /// A panic as PyO3 shows them.
+#[cold]
 fn told(panic: &(dyn std::any::Any + Send)) -> PyErr {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());

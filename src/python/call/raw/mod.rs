@@ -24,6 +24,6 @@ mod object;
 mod visit;
 
 pub use class::{Class, Slot, getter, method};
-pub use entry::{arguments, enter};
+pub use entry::{arguments, enter, shield};
 pub use object::{Body, Raw, body};
 pub use visit::{Stop, Visit, Visitor};

@@ -17,12 +17,11 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::bare::{GuardStep, Turn};
-use crate::base::{Event, EventKind, Rejection, Verdict};
+use crate::base::Verdict;
 use crate::policy::breaker::{Breaker, Permit as Admission};
-use crate::python::call::moment;
+use crate::python::call::{admit, moment};
 use crate::python::errors;
-use crate::python::judge::Judge;
-use crate::python::once::Once;
+use crate::python::judge::{Judge, plain_rules};
 use crate::python::switches;
 use crate::runtime::clock;
 
@@ -93,12 +92,11 @@ impl Permit {
     }
 
     fn verdict(&self, py: Python<'_>, raised: &Bound<'_, PyAny>) -> PyResult<Verdict> {
-        static PLAIN: Once<Py<PyAny>> = Once::new();
         let classify = match &self.classify {
             Some(classify) => classify.clone_ref(py),
-            None => PLAIN.import(py, "holdfast._classify", "judge_plain")?.clone().unbind(),
+            None => plain_rules(py)?.clone().unbind(),
         };
-        Judge::new(classify, None).of_error(py, &PyErr::from_value(raised.clone()))
+        Judge::new(py, classify, None).of_error(py, &PyErr::from_value(raised.clone()))
     }
 
     /// Lets the held permit see `act`; nothing happens if it is not held, or is being given back right now.
@@ -190,18 +188,6 @@ impl Drop for Permit {
             settle(&self.breaker, admission, &Verdict::Ignore);
         }
     }
-}
-
-fn admit(breaker: &Breaker) -> Result<Admission, Rejection> {
-    moment(|at| {
-        breaker.admit(at.now, at.dice, at.out).inspect_err(|rejection| {
-            at.out.emit(EventKind::CallRejected, || Event::CallRejected {
-                source: rejection.source.clone(),
-                reason: rejection.reason,
-                retry_after: rejection.retry_after,
-            });
-        })
-    })
 }
 
 fn settle(breaker: &Breaker, admission: Admission, verdict: &Verdict) {
