@@ -248,7 +248,9 @@ class FailoverManager(State, _native.FailoverManager):
         from holdfast import _race
 
         if not self._threads:
-            raise refuse("threads", "be True for sync calls to be replicated: they run in threads", self._threads)
+            raise refuse(
+                "threads", "be True for sync calls to be replicated: they run in threads", self._threads
+            )
         return _race.run(self._race(function, "function", n, args, kwargs))
 
     def _areplicated(

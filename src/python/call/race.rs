@@ -208,8 +208,8 @@ impl Race {
 
     /// Makes the attempt's call, in its scope, which stays that of the task or thread that it runs in.
     fn attempt<'py>(&self, py: Python<'py>, number: u32) -> PyResult<Bound<'py, PyAny>> {
-        let run = self.runs.lock();
-        let run = run.get(&number).map(|run| (run.attempt, run.scope.as_ref().map(|s| s.clone_ref(py))));
+        let find = |run: &Run| (run.attempt, run.scope.as_ref().map(|scope| scope.clone_ref(py)));
+        let run = self.runs.lock().get(&number).map(find);
         let (attempt, scope) = run.ok_or_else(|| PyRuntimeError::new_err("there is no such attempt"))?;
         if let Some(scope) = scope {
             scope::replace(py, scope.bind(py).as_any())?;
