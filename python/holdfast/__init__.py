@@ -11,6 +11,7 @@ are Python values that are also decorators::
 Everything public is listed below.
 """
 
+from holdfast._alerts import Alert, AlertRule
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
 from holdfast._classify import Rule, Verdict, classify
 from holdfast._detector import DeadlineDetector, PhiAccrualDetector, ThresholdDetector
@@ -31,8 +32,18 @@ from holdfast._exceptions import (
 from holdfast._fallback import Fallback
 from holdfast._hedge import Hedge
 from holdfast._history import Tried, history
+from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
 from holdfast._llm import llm_defaults
-from holdfast._native import BreakerMetrics, ManagerMetrics, NodeView, Permit, __version__
+from holdfast._native import (
+    BreakerMetrics,
+    LimitMetrics,
+    ManagerMetrics,
+    NodeView,
+    Permit,
+    RateMetrics,
+    Reliability,
+    __version__,
+)
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import Pipeline, resilient
 from holdfast._pool import FailoverManager
@@ -44,10 +55,14 @@ from holdfast._values import DEFAULT
 
 __all__ = [
     "DEFAULT",
+    "AdaptiveLimit",
+    "Alert",
+    "AlertRule",
     "Backoff",
     "BreakerMetrics",
     "BreakerState",
     "BudgetExhausted",
+    "Bulkhead",
     "BulkheadFull",
     "CallTimeout",
     "CircuitBreaker",
@@ -62,6 +77,7 @@ __all__ = [
     "Hedge",
     "HoldfastError",
     "HttpProbe",
+    "LimitMetrics",
     "ManagerMetrics",
     "NoNodeReady",
     "Node",
@@ -69,8 +85,11 @@ __all__ = [
     "Permit",
     "PhiAccrualDetector",
     "Pipeline",
+    "RateLimit",
     "RateLimited",
+    "RateMetrics",
     "Rejected",
+    "Reliability",
     "Retry",
     "RetryBudget",
     "Rule",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
+    from holdfast._home import Home
+
 MOST_WORKERS = 32
 """Threads for functions that block; a task that finds none free is not begun, which tells nothing of a node."""
 
@@ -38,29 +40,6 @@ _STOP_SECONDS = 1.0
 _changing = threading.RLock()
 _taker: threading.Thread | None = None
 _stopped = False
-
-
-class Home:
-    """Where a manager's coroutines run: the loop that entered it, if one has."""
-
-    __slots__ = ("_loop",)
-
-    def __init__(self) -> None:
-        self._loop: AbstractEventLoop | None = None
-
-    def enter(self) -> None:
-        """The running loop has entered the manager."""
-        self._loop = asyncio.get_running_loop()
-
-    def leave(self) -> None:
-        """The loop has left it."""
-        self._loop = None
-
-    @property
-    def loop(self) -> AbstractEventLoop:
-        """The loop of the manager, or our own."""
-        loop = self._loop
-        return loop if loop is not None and loop.is_running() else _own_loop.get()
 
 
 class Task:
@@ -82,18 +61,21 @@ class Task:
     def __call__(self, order: _native.Order) -> None:
         match order.what:
             case "do" if self._is_async:
-                self._future = asyncio.run_coroutine_threadsafe(self._await(order), self._home.loop)
+                self._future = asyncio.run_coroutine_threadsafe(self._await(order), self._loop())
             case "do" if self._busy:
                 order.done("timeout")  # of the time before: it has not come back yet
             case "do":
                 self._busy = True
                 _workers.submit(self._work, order)
             case "look" if self._is_async:
-                self._home.loop.call_soon_threadsafe(order.awake)
+                self._loop().call_soon_threadsafe(order.awake)
             case "look":
                 order.awake()
             case "stop" if self._future is not None:
                 self._future.cancel()
+
+    def _loop(self) -> AbstractEventLoop:
+        return self._home.loop or _own_loop.get()
 
     def _work(self, order: _native.Order) -> None:
         order.begun()
@@ -104,7 +86,7 @@ class Task:
         else:
             if inspect.iscoroutine(answer):  # a plain function that hands out a coroutine
                 self._is_async = True
-                self._future = asyncio.run_coroutine_threadsafe(self._await(order, answer), self._home.loop)
+                self._future = asyncio.run_coroutine_threadsafe(self._await(order, answer), self._loop())
             else:
                 order.done(problem_of(answer))
         finally:

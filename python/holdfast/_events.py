@@ -2,7 +2,8 @@
 
 The core returns events, the runtime queues them, and one Python thread, started when the first is posted or
 the first listener comes, hands them out: in order, one at a time, outside every lock and every call. A
-listener that raises is reported on the logger ``holdfast`` and changes nothing.
+listener that raises is reported on the logger ``holdfast`` and changes nothing. The same thread logs what the
+runtime says through ``tracing``, each change of state among it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, TypeAlias
 
-    Listener: TypeAlias = Callable[["Event"], object]
+    from holdfast._home import Home
 
-_GOOD_NEWS = frozenset(
-    ("circuit_closed", "circuit_half_opened", "failover_completed", "recovery_started", "recovery_completed",
-     "node_added", "node_removed", "node_drained")
-)  # fmt: skip
+    Listener: TypeAlias = Callable[["Event"], object]
 
 
 class Event(Immutable):
@@ -85,15 +83,19 @@ def _shown(value: Any) -> str:
 
 
 class _Subscription:
-    __slots__ = ("after", "is_async", "kinds", "listener", "source_id")
+    __slots__ = ("after", "home", "is_async", "kinds", "line", "listener", "source_id")
 
-    def __init__(self, listener: Listener, kinds: frozenset[str] | None, source_id: int | None) -> None:
+    def __init__(
+        self, listener: Listener, kinds: frozenset[str] | None, source_id: int | None, home: Home | None
+    ) -> None:
         import inspect
 
         self.listener = listener
         self.kinds = kinds
         self.source_id = source_id
         self.is_async = inspect.iscoroutinefunction(listener)
+        self.home = home
+        self.line: _Line | None = None
         # What happened before is not for it, even if it is still on its way.
         self.after = _native.last_event()
 
@@ -114,7 +116,11 @@ _loop: AbstractEventLoop | None = None
 
 
 def subscribe(
-    listener: Listener, kinds: str | Iterable[str] | None = None, *, source_id: int | None = None
+    listener: Listener,
+    kinds: str | Iterable[str] | None = None,
+    *,
+    source_id: int | None = None,
+    home: Home | None = None,
 ) -> Callable[[], None]:
     """Calls ``listener`` with every event of these kinds from now on.
 
@@ -122,6 +128,7 @@ def subscribe(
         listener: A callable or an async function, given the :class:`Event`.
         kinds: One kind or several; ``None`` for all.
         source_id: Only events of this source and of what it owns; ``obj.subscribe`` fills it in.
+        home: Where an async listener runs; ``manager.subscribe`` fills it in.
 
     Returns:
         A function that ends the subscription; calling it again does nothing.
@@ -136,7 +143,7 @@ def subscribe(
     for kind in wanted or ():
         if kind not in _native.EVENT_KINDS:
             raise refuse("kinds", f"be among {', '.join(_native.EVENT_KINDS)}", kind)
-    subscription = _Subscription(listener, wanted, source_id)
+    subscription = _Subscription(listener, wanted, source_id, home)
     with _changing:
         _subscriptions = (*_subscriptions, subscription)
         _tell_interest()
@@ -196,16 +203,17 @@ def _stop() -> None:
 
 def _deliver_all() -> None:
     """The thread's life: it waits in native code with the GIL released."""
-    while (batch := _native.take_events()) is not None:
-        for kind, source, at, seq, fields, sources in batch:
+    _log([])
+    while (taken := _native.take_events()) is not None:
+        lines, rows = taken
+        _log(lines)
+        for kind, source, at, seq, fields, sources in rows:
             _deliver(Event(kind, source, at, seq, fields), sources)
     if _loop is not None:
         _loop.close()
 
 
 def _deliver(event: Event, sources: tuple[int, ...]) -> None:
-    if event.kind in _native.STATE_CHANGES:
-        _log(event)
     for subscription in _subscriptions:
         if subscription.wants(event, sources):
             _hand(subscription, event)
@@ -213,14 +221,22 @@ def _deliver(event: Event, sources: tuple[int, ...]) -> None:
 
 def _hand(subscription: _Subscription, event: Event) -> None:
     try:
-        if subscription.is_async:
-            _await(subscription.listener(event))
-        else:
+        if not subscription.is_async:
             subscription.listener(event)
-    except BaseException:  # even `sys.exit()`: the thread is ours, and other listeners wait for it
-        import logging
+        elif (loop := subscription.home.loop if subscription.home is not None else None) is not None:
+            if subscription.line is None:
+                subscription.line = _Line(subscription.listener)
+            subscription.line.put(event, loop)
+        else:
+            _await(subscription.listener(event))
+    except BaseException:  # noqa: BLE001 even `sys.exit()`: the thread is ours, and other listeners wait for it
+        _complain(event)
 
-        logging.getLogger("holdfast").exception("a listener of %s events raised", event.kind)
+
+def _complain(event: Event) -> None:
+    import logging
+
+    logging.getLogger("holdfast").exception("a listener of %s events raised", event.kind)
 
 
 def _await(answer: Any) -> None:
@@ -233,11 +249,51 @@ def _await(answer: Any) -> None:
     _loop.run_until_complete(answer)
 
 
-def _log(event: Event) -> None:
+class _Line:
+    """Events on their way to an async listener on a loop of the user's: in order, one at a time, bounded.
+
+    The delivering thread does not wait for that loop, which may be busy: it only puts events here.
+    """
+
+    __slots__ = ("_events", "_listener", "_running")
+
+    def __init__(self, listener: Listener) -> None:
+        from collections import deque
+
+        self._listener = listener
+        self._events: deque[Event] = deque(
+            maxlen=65_536
+        )  # as many as the queue before it; the oldest go first
+        self._running: Any = None  # the task, which its loop holds weakly only
+
+    def put(self, event: Event, loop: AbstractEventLoop) -> None:
+        self._events.append(event)
+        loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        import asyncio
+
+        if self._running is None or self._running.done():
+            self._running = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        while self._events:
+            event = self._events.popleft()
+            try:
+                answer: Any = self._listener(event)
+                await answer
+            except Exception:  # noqa: BLE001 it is logged
+                _complain(event)
+
+
+def _log(lines: list[tuple[int, str, str, str | None]]) -> None:
+    """Logs what the runtime has said; the changes of state are on the logger ``holdfast`` itself."""
     import logging
 
-    level = logging.INFO if event.kind in _GOOD_NEWS else logging.WARNING
-    logging.getLogger("holdfast").log(level, "%s", event, extra={"holdfast_event": event.kind})
+    for level, name, text, kind in lines:
+        logging.getLogger(name).log(level, "%s", text, extra={"holdfast_event": kind})
+    loggers = (logging.getLogger("holdfast"), logging.getLogger("holdfast.heartbeat"))
+    _native.want_details(any(logger.isEnabledFor(logging.DEBUG) for logger in loggers))
 
 
 def _in_child() -> None:

@@ -4,7 +4,7 @@ Written by hand from `src/python`, and held against the built module by stubtest
 public classes with the same names are subclasses that add defaults, the decorator form and docstrings.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, final, type_check_only
@@ -15,6 +15,9 @@ from holdfast._breaker import BreakerState
 from holdfast._breaker import CircuitBreaker as _PublicBreaker
 from holdfast._classify import Verdict
 from holdfast._exceptions import StreamInterrupted
+from holdfast._limits import AdaptiveLimit as _PublicAdaptiveLimit
+from holdfast._limits import Bulkhead as _PublicBulkhead
+from holdfast._limits import RateLimit as _PublicRateLimit
 from holdfast._retry import Retry as _PublicRetry
 from holdfast._timeout import Timeout as _PublicTimeout
 
@@ -42,6 +45,7 @@ __all__ = [
     "Permit",
     "Pipeline",
     "Race",
+    "Reliability",
     "Rest",
     "Retry",
     "RetryBudget",
@@ -75,6 +79,7 @@ __all__ = [
     "take_errands",
     "take_events",
     "wall",
+    "want_details",
 ]
 
 _Seconds: TypeAlias = float | timedelta
@@ -390,6 +395,119 @@ class Rest:
         """Gives it up."""
 
 @disjoint_base
+class ConcurrencyLimit:
+    """A limit on how many calls run at once; the instance is the state."""
+
+    def __new__(
+        cls,
+        name: str,
+        limit: int,
+        *,
+        max_queue: int,
+        queue_timeout: _Seconds | None,
+        adaptive: tuple[int, int] | None = None,
+    ) -> Self: ...
+    @property
+    def limit(self) -> int:
+        """How many calls may run at once now."""
+    @property
+    def in_use(self) -> int:
+        """How many run now."""
+    @property
+    def queued(self) -> int:
+        """How many wait in line now."""
+    @property
+    def max_queue(self) -> int:
+        """How many may wait in line."""
+    @property
+    def queue_timeout(self) -> float | None:
+        """Seconds that one waits in line at most, or `None`."""
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until a slot is likely to be free: 0 if one is, `None` if nobody knows."""
+    @property
+    def metrics(self) -> LimitMetrics:
+        """How it stands, and what it has counted."""
+    @property
+    def name(self) -> str:
+        """Its label."""
+    @property
+    def source_id(self) -> int:
+        """The number that its events carry."""
+
+@final
+class LimitMetrics:
+    """How a concurrency limit stands, and what it has counted; frozen."""
+
+    @property
+    def limit(self) -> int: ...
+    @property
+    def in_use(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def cuts(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@disjoint_base
+class RateLimit:
+    """A limit on requests, or weighted permits, per time; the instance is the state."""
+
+    def __new__(
+        cls,
+        name: str,
+        requests: float,
+        *,
+        per: _Seconds,
+        burst: float | None,
+        cost: Callable[[tuple[Any, ...], dict[str, Any]], float] | None,
+    ) -> Self: ...
+    @property
+    def requests(self) -> float:
+        """How many permits there are in each `per`."""
+    @property
+    def per(self) -> float:
+        """The stretch of time, in seconds."""
+    @property
+    def burst(self) -> float:
+        """How many permits may be used at once after a rest."""
+    @property
+    def available(self) -> float:
+        """How many permits could be used at once now."""
+    @property
+    def retry_after(self) -> float:
+        """Seconds until a call of weight 1 could pass: 0 if it could now."""
+    @property
+    def metrics(self) -> RateMetrics:
+        """How it stands, and what it has counted."""
+    def tighten(self, remaining: float, reset: _Seconds | None = None) -> None:
+        """The callee says that `remaining` permits are left for the next `reset` seconds."""
+    @property
+    def name(self) -> str:
+        """Its label."""
+    @property
+    def source_id(self) -> int:
+        """The number that its events carry."""
+
+@final
+class RateMetrics:
+    """How a rate limit stands, and what it has counted; frozen."""
+
+    @property
+    def available(self) -> float: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@disjoint_base
 class Pipeline:
     """Several policies as one guard."""
 
@@ -399,6 +517,8 @@ class Pipeline:
         retry: Retry | None,
         breaker: CircuitBreaker | None,
         timeout: Timeout | None,
+        bulkhead: ConcurrencyLimit | None,
+        rates: Sequence[RateLimit],
         classify: _Judge,
         answers: _Answers,
         name: str,
@@ -421,6 +541,12 @@ class Pipeline:
     def breaker(self) -> _PublicBreaker | None:
         """Its breaker, or `None`."""
     @property
+    def bulkhead(self) -> _PublicBulkhead | _PublicAdaptiveLimit | None:
+        """Its concurrency limit, or `None`."""
+    @property
+    def rate_limit(self) -> _PublicRateLimit | tuple[_PublicRateLimit, ...] | None:
+        """Its rate limit, a tuple of them where there are several, or `None`."""
+    @property
     def metrics(self) -> BreakerMetrics | None:
         """Its breaker's metrics, or `None`."""
     def _guard(self, function: Callable[..., Any], colour: _Colour) -> Guard: ...
@@ -438,6 +564,8 @@ class FailoverManager:
         breaker: CircuitBreaker | None,
         retry: Retry | None,
         timeout: Timeout | None,
+        bulkhead: ConcurrencyLimit | None,
+        rates: Sequence[RateLimit],
         classify: _Judge,
         answers: _Answers,
         exhausted: Literal["fail_fast", "wait", "try_anyway"],
@@ -457,6 +585,8 @@ class FailoverManager:
     @property
     def metrics(self) -> ManagerMetrics:
         """Its counts at this moment."""
+    def reliability(self) -> Reliability:
+        """How reliable its nodes have been so far, each and together."""
     def node_breaker(self, name: str) -> CircuitBreaker | None:
         """The breaker of a node, or `None` if nodes have none."""
     def start(self) -> None:
@@ -525,6 +655,35 @@ class FailureDetector:
     def misses(self) -> int:
         """Misses in a row, up to now."""
     def _phi(self, at: _Seconds | None = None) -> float | None: ...
+
+@final
+class Reliability:
+    """How reliable a node, or a pool and its `nodes`, have been up to one moment; durations are seconds."""
+
+    @property
+    def failure_rate(self) -> float:
+        """λ: failures per second of time up; of a pool, the sum of its nodes'. 1 / MTBF."""
+    @property
+    def mtbf(self) -> float | None:
+        """Mean time between failures: time up / failures; `None` before the first."""
+    @property
+    def mttr(self) -> float | None:
+        """Mean time to recovery, of the outages that have ended; `None` before the first."""
+    @property
+    def availability(self) -> float | None:
+        """Time up / time watched; of a pool, of all its nodes' time. `None` at the first moment."""
+    @property
+    def fault_tolerance(self) -> float:
+        """The nodes that are up or can come back without help / all nodes."""
+    @property
+    def balance(self) -> float | None:
+        """The least load of a node / the greatest, in attempts; `None` before the first."""
+    @property
+    def handling_efficiency(self) -> float | None:
+        """Failed attempts that no caller saw / failed attempts; `None` before the first."""
+    @property
+    def nodes(self) -> Mapping[str, Reliability]:
+        """The figures of each node by its name; empty for a node's own."""
 
 @final
 class NodeView:
@@ -734,8 +893,14 @@ def set_interest(kinds: Sequence[str]) -> None:
 def last_event() -> int:
     """The number of the youngest event."""
 
-def take_events() -> list[_EventRow] | None:
-    """Waits for events with the GIL released; `None` when the process ends."""
+def take_events() -> tuple[list[tuple[int, str, str, str | None]], list[_EventRow]] | None:
+    """Waits for events with the GIL released; `None` when the process ends.
+
+    The first list is lines for the log: level, logger, text, kind of event.
+    """
+
+def want_details(yes: bool) -> None:
+    """Says whether what the runtime says at DEBUG is wanted too."""
 
 def close_events() -> None:
     """Ends the delivering thread once it has delivered what is queued."""

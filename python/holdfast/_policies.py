@@ -10,6 +10,7 @@ from holdfast import _classify, _native, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._exceptions import Truncated, refuse
 from holdfast._fallback import as_fallback
+from holdfast._limits import as_bulkhead, as_rates
 from holdfast._retry import Retry
 from holdfast._timeout import Timeout
 from holdfast._values import State, label
@@ -17,7 +18,7 @@ from holdfast._wrap import Guarding
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Sequence
     from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
     from holdfast._breaker import Classifier
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from holdfast._events import Event
     from holdfast._exceptions import StreamInterrupted
     from holdfast._fallback import Fallback
+    from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._values import Seconds
 
     P = ParamSpec("P")
@@ -37,12 +39,16 @@ if TYPE_CHECKING:
 class Pipeline(Guarding, State, _native.Pipeline):
     """Several policies as one guard; ``None`` means that a policy is off.
 
-    The order is fixed, outer to inner: total deadline, fallback, attempts, breaker, attempt timeout, the call.
+    The order is fixed, outer to inner: total deadline, fallback, attempts, breaker, rate limit, bulkhead, attempt
+    timeout, the call.
 
     Args:
         retry: A :class:`Retry`, or its number of attempts.
         breaker: A :class:`CircuitBreaker`, or its failure threshold.
         timeout: A :class:`Timeout`, or its total in seconds.
+        bulkhead: How many attempts run at once: a :class:`Bulkhead`, an :class:`AdaptiveLimit`, or a number.
+        rate_limit: How many attempts begin in a stretch of time: a :class:`RateLimit`, several in a list (all must
+            let an attempt pass), or a number per minute.
         fallback: A :class:`Fallback`: another answer when all this has failed.
         classify: ``exc -> Verdict`` (or ``"ok"``, ``"fail"``, ``"throttled"``, ``"ignore"``; ``None`` for the
             rules that would have applied anyway).
@@ -71,6 +77,8 @@ class Pipeline(Guarding, State, _native.Pipeline):
         retry: Retry | int | None = None,
         breaker: CircuitBreaker | int | None = None,
         timeout: Timeout | Seconds | None = None,
+        bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
+        rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
         fallback: Fallback | float | None = None,
         validate: Validate | None = None,
         classify: Classifier | None = None,
@@ -83,12 +91,16 @@ class Pipeline(Guarding, State, _native.Pipeline):
         retry = as_retry(retry)
         answers = checked_answers(validate, resume, _completion)
         breaker = as_breaker(breaker)
+        bulkhead = as_bulkhead(bulkhead)
+        rates = as_rates(rate_limit)
         fallback = as_fallback(fallback)
         self = super().__new__(
             cls,
             retry=retry,
             breaker=breaker,
             timeout=as_timeout(timeout),
+            bulkhead=bulkhead,
+            rates=rates,
             classify=compose(classify, breaker.classify if breaker is not None else None, retry, _rules),
             answers=answers,
             fallback=fallback,
@@ -98,6 +110,8 @@ class Pipeline(Guarding, State, _native.Pipeline):
         given = {
             "retry": retry,
             "breaker": breaker,
+            "bulkhead": bulkhead,
+            "rate_limit": rates or None,
             "fallback": fallback,
             "validate": validate,
             "classify": classify,
@@ -137,12 +151,8 @@ class Pipeline(Guarding, State, _native.Pipeline):
         return _events.subscribe(listener, source_id=self.source_id)
 
     def __repr__(self) -> str:
-        parts = {
-            "retry": self.retry,
-            "breaker": self.breaker,
-            "timeout": self.timeout,
-            "fallback": self.fallback,
-        }
+        names = ("retry", "breaker", "timeout", "bulkhead", "rate_limit", "fallback")
+        parts = {name: getattr(self, name) for name in names}
         return f"Pipeline({', '.join(f'{k}={v!r}' for k, v in parts.items() if v is not None)})"
 
 
@@ -151,6 +161,8 @@ def resilient(
     retry: Retry | int | None = None,
     breaker: CircuitBreaker | int | None = None,
     timeout: Timeout | Seconds | None = None,
+    bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
+    rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
     fallback: Fallback | float | None = None,
     validate: Validate | None = None,
     classify: Classifier | None = None,
@@ -162,6 +174,8 @@ def resilient(
         retry=retry,
         breaker=breaker,
         timeout=timeout,
+        bulkhead=bulkhead,
+        rate_limit=rate_limit,
         fallback=fallback,
         validate=validate,
         classify=classify,

@@ -10,6 +10,8 @@ from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
 from holdfast._fallback import as_fallback
 from holdfast._hedge import as_hedge
+from holdfast._home import Home
+from holdfast._limits import as_bulkhead, as_rates
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
 from holdfast._values import DEFAULT, Default, State, label
@@ -25,16 +27,18 @@ if TYPE_CHECKING:
         Generator,
         Iterable,
         Mapping,
+        Sequence,
     )
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
-    from holdfast._background import Home
+    from holdfast._alerts import OnAlert
     from holdfast._breaker import Classifier
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
     from holdfast._events import Event
     from holdfast._fallback import Fallback
     from holdfast._hedge import Hedge
+    from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._policies import Resume, Validate
     from holdfast._retry import Retry
     from holdfast._timeout import Timeout
@@ -65,6 +69,8 @@ class FailoverManager(State, _native.FailoverManager):
         timeout: A :class:`Timeout`, or the total in seconds.
         hedge: A :class:`Hedge`: a second node is asked when the first is slow, by ``acall`` and, with ``threads``, by
             ``call``. Streams are not hedged.
+        bulkhead: How many attempts run at once over all nodes, as in :class:`Pipeline`.
+        rate_limit: How many attempts begin in a stretch of time over all nodes, likewise.
         fallback: A :class:`Fallback`: another answer when every node has failed, or none is ready.
         validate: As in :class:`Pipeline`.
         classify: ``exc -> Verdict``.
@@ -75,6 +81,8 @@ class FailoverManager(State, _native.FailoverManager):
             it one call asks again. 600.
         threads: Let ``acall`` run sync targets in a thread, and ``call`` run async ones in a loop of their
             own.
+        on_alert: Who is told of what somebody may have to do something about: a function or async function
+            given an :class:`Alert`, an :class:`AlertRule`, or several of either.
 
     Raises:
         ConfigurationError: A field is not what it must be.
@@ -85,7 +93,7 @@ class FailoverManager(State, _native.FailoverManager):
     _checks: bool
     _threads: bool
     _heartbeat: Heartbeat | None
-    _home: Home | None  # none: nothing of the user's runs in the background
+    _home: Home
 
     def __new__(
         cls,
@@ -98,6 +106,8 @@ class FailoverManager(State, _native.FailoverManager):
         retry: Retry | int | None = None,
         timeout: Timeout | Seconds | None = None,
         hedge: Hedge | float | None = None,
+        bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
+        rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
         fallback: Fallback | float | None = None,
         validate: Validate | None = None,
         classify: Classifier | None = None,
@@ -105,6 +115,7 @@ class FailoverManager(State, _native.FailoverManager):
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
         cooldown_cap: Seconds = 600.0,
         threads: bool = False,
+        on_alert: OnAlert | None = None,
         _rules: Callable[[BaseException], Verdict] = _classify.judge_plain,
         _completion: Completion | None = None,
     ) -> Self:
@@ -123,7 +134,7 @@ class FailoverManager(State, _native.FailoverManager):
         if all(_wrap.is_client(node.target) for node in listed):
             _rules = _classify.classify
         answers = checked_answers(validate, resume, _completion)
-        home = _home([heartbeat, *(node.heartbeat for node in listed)])
+        home = Home()
         self = super().__new__(
             cls,
             name=name,
@@ -132,6 +143,8 @@ class FailoverManager(State, _native.FailoverManager):
             breaker=template,
             retry=retry,
             timeout=as_timeout(timeout),
+            bulkhead=as_bulkhead(bulkhead),
+            rates=as_rates(rate_limit),
             classify=compose(classify, template.classify if template is not None else None, retry, _rules),
             answers=answers,
             exhausted=exhausted,
@@ -143,6 +156,10 @@ class FailoverManager(State, _native.FailoverManager):
         object.__setattr__(self, "_checks", validate is not False)
         object.__setattr__(self, "_heartbeat", heartbeat)
         object.__setattr__(self, "_home", home)
+        if on_alert is not None:
+            from holdfast import _alerts
+
+            _alerts.attend(self, on_alert, home)
         return self
 
     # ---- calls ----
@@ -291,21 +308,19 @@ class FailoverManager(State, _native.FailoverManager):
         self.stop()
 
     async def __aenter__(self) -> Self:
-        if self._home is not None:
-            self._home.enter()
+        self._home.enter()
         self.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._home is not None:
-            self._home.leave()
+        self._home.leave()
         self.stop()
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Calls ``listener`` with the events of this manager, its nodes and their breakers."""
         from holdfast import _events
 
-        return _events.subscribe(listener, source_id=self.source_id)
+        return _events.subscribe(listener, source_id=self.source_id, home=self._home)
 
     def __repr__(self) -> str:
         return f"<FailoverManager {self.name!r} of {len(self._views())} node(s)>"
@@ -324,16 +339,6 @@ def _checked(nodes: Iterable[Node]) -> list[Node]:
     return listed
 
 
-def _home(heartbeats: Iterable[object]) -> Home | None:
-    """Where the user's probes run; none if there are none."""
-    probes = [beat.probe for beat in heartbeats if isinstance(beat, Heartbeat)]
-    if all(probe is None or isinstance(probe, _probe.NativeProbe) for probe in probes):
-        return None
-    from holdfast import _background
-
-    return _background.Home()
-
-
 def _attended(node: Node, check: bool) -> Node:
     """The node as functions are given it: of a client, a copy without retries whose answers are looked at."""
     if not _wrap.is_client(node.target):
@@ -343,9 +348,7 @@ def _attended(node: Node, check: bool) -> Node:
     return Node(**{**node._fields(), "target": attended(node.target, check=check)})
 
 
-def _native_node(
-    node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home | None
-) -> tuple[Any, ...]:
+def _native_node(node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home) -> tuple[Any, ...]:
     """What the native manager is told of a node: itself, its numbers, its callables by colour, its heartbeat."""
     own = node.heartbeat if isinstance(node.heartbeat, Heartbeat) else None
     rhythm = own or heartbeat

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from typing import Any, Self, TypeAlias
 
-    from holdfast._background import Home
+    from holdfast._home import Home
     from holdfast._node import Node
     from holdfast._values import Seconds
 
@@ -153,13 +153,13 @@ def checked(probe: object, patience: Seconds) -> Any:
     return probe
 
 
-def how_to_ask(probe: Any, node: Node, home: Home | None) -> tuple[Any, ...]:
+def how_to_ask(probe: Any, node: Node, home: Home) -> tuple[Any, ...]:
     """What the native manager is told of a node's probe."""
     if isinstance(probe, NativeProbe):
         return probe.how(node)
     from holdfast import _background
 
-    return "python", _background.Task(probe, node, home or _background.Home())
+    return "python", _background.Task(probe, node, home)
 
 
 async def ask(probe: Any, node: Node, patience: Seconds) -> bool:

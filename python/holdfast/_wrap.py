@@ -28,6 +28,10 @@ _ARTICLE = {
 _RULE = (
     "be a function, a method, an async function, a generator function, a LangChain Runnable or an LLM client"
 )
+_PARTS = (
+    ("langchain_core.embeddings.embeddings", "Embeddings"),
+    ("langchain_core.vectorstores.base", "VectorStore"),
+)
 _CLIENTS = ("SyncAPIClient", "AsyncAPIClient")
 """What the clients of openai, anthropic and the other SDKs made by the same generator descend from."""
 
@@ -55,8 +59,8 @@ class Guarding(Immutable):
         """The guarded form of ``target``, of the same colour.
 
         Args:
-            target: A function, method, coroutine function, generator or async generator function, a LangChain
-                Runnable, or a client of ``openai`` or ``anthropic``.
+            target: A function, method, coroutine function, generator or async generator function; a LangChain
+                Runnable, embeddings or a vector store; or a client of ``openai`` or ``anthropic``.
 
         Raises:
             ConfigurationError: ``target`` is none of these.
@@ -92,6 +96,10 @@ def guard(pipeline: Any, target: Any) -> Any:
         from holdfast.langchain import wrap_runnable
 
         return wrap_runnable(pipeline, target)
+    if is_langchain_part(target):
+        from holdfast.langchain import wrap_part
+
+        return wrap_part(pipeline, target)
     if is_client(target):
         from holdfast.clients import guard_client
 
@@ -167,6 +175,15 @@ def is_runnable(target: object) -> bool:
     """Is it a LangChain Runnable? Without LangChain in the process nothing is."""
     base = sys.modules.get("langchain_core.runnables.base")
     return base is not None and isinstance(target, base.Runnable)
+
+
+def is_langchain_part(target: object) -> bool:
+    """Is it one of LangChain's parts that are no Runnables: embeddings or a vector store?"""
+    for module, name in _PARTS:
+        base = getattr(sys.modules.get(module), name, None)
+        if base is not None and isinstance(target, base):
+            return True
+    return False
 
 
 def is_client(target: object) -> bool:

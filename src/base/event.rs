@@ -1,6 +1,7 @@
 //! What happened, in the past tense: the core returns events and never calls anybody with them.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use super::id::Source;
@@ -256,12 +257,24 @@ events! {
     }
 }
 
-/// Where the core puts events. It knows who listens, so that costly events nobody wants are not built.
+/// Where the core puts events, and whom it wants woken. It knows who listens, so that costly events nobody wants
+/// are not built.
 #[derive(Debug, Default)]
 pub struct Outbox {
     events: Vec<Event>,
     interest: u64,
     forward: Option<fn(&Event)>,
+    wakers: Wakers,
+}
+
+/// Those who are to be woken, which happens when this is dropped: nobody is forgotten.
+#[derive(Debug, Default)]
+struct Wakers(Vec<Waker>);
+
+impl Drop for Wakers {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
+    }
 }
 
 impl Outbox {
@@ -287,7 +300,12 @@ impl Outbox {
     /// An outbox for the kinds in the bit set `interest`, and the changes of state.
     #[must_use]
     pub const fn new(interest: u64) -> Self {
-        Self { events: Vec::new(), interest: interest | Self::STATE_CHANGES, forward: None }
+        Self {
+            events: Vec::new(),
+            interest: interest | Self::STATE_CHANGES,
+            forward: None,
+            wakers: Wakers(Vec::new()),
+        }
     }
 
     /// An outbox that shows each event to `forward` as it is put in, which is while its source is still
@@ -295,7 +313,12 @@ impl Outbox {
     /// only queues, and calls nobody.
     #[must_use]
     pub const fn forwarding(interest: u64, forward: fn(&Event)) -> Self {
-        Self { events: Vec::new(), interest: interest | Self::STATE_CHANGES, forward: Some(forward) }
+        Self {
+            events: Vec::new(),
+            interest: interest | Self::STATE_CHANGES,
+            forward: Some(forward),
+            wakers: Wakers(Vec::new()),
+        }
     }
 
     /// Has each event been shown to somebody already?
@@ -314,6 +337,12 @@ impl Outbox {
             }
             self.events.push(event);
         }
+    }
+
+    /// Has somebody woken who waits in line, if anybody does: by whoever drops the outbox, outside of every
+    /// lock.
+    pub fn wake(&mut self, waker: Option<Waker>) {
+        self.wakers.0.extend(waker);
     }
 
     /// What is inside, in order.

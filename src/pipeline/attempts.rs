@@ -67,7 +67,7 @@ impl Execution {
             error: self.last_kind(),
             node: self.history.last().and_then(|tried| tried.node.clone()),
         });
-        Step::Sleep { until }
+        Step::Sleep { until: until.into() }
     }
 
     /// Ends the call with the last attempt's own error.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::gates::Passes;
 use super::roster::Seat;
-use super::{Attempt, Exhausted, Finish, Plan, Roster, Step, Target, Tried};
+use super::{Attempt, Costs, Exhausted, Finish, Plan, Roster, Step, Target, Tried};
 use crate::base::error::RejectionKind;
 use crate::base::{Dice, Event, EventKind, FailureKind, NodeId, Outbox, Rejection, Time, Verdict};
 use crate::policy::breaker::{Breaker, Permit};
@@ -33,6 +34,10 @@ pub struct Execution {
     /// The wait that the callee asked for, while the user's own back-off is asked for its.
     pub(super) wish: Duration,
     pub(super) committed: bool,
+    /// What it weighs at rate limits.
+    pub(super) costs: Costs,
+    /// What it has got from the limits for the attempt that is to come.
+    pub(super) passes: Passes,
     /// Has anything ever been handed out? Then no other answer can stand in its place.
     begun: bool,
     /// What the latest attempt failed by; none if it was ignored.
@@ -54,10 +59,11 @@ pub(super) struct Flight {
     pub(super) number: u32,
     pub(super) began: Time,
     seat: Held,
+    passes: Passes,
 }
 
 #[derive(Debug)]
-enum Held {
+pub(super) enum Held {
     Nothing,
     Permit(Arc<Breaker>, Permit),
     Seat(Arc<Roster>, Seat),
@@ -81,6 +87,17 @@ impl Execution {
         inherited: Option<Expiry>,
         at: &mut Moment<'_>,
     ) -> (Self, Step) {
+        Self::start_weighed(plan, key, Costs::default(), inherited, at)
+    }
+
+    /// The same for a call that weighs something else than one at rate limits.
+    pub fn start_weighed(
+        plan: Arc<Plan>,
+        key: Option<Box<str>>,
+        costs: Costs,
+        inherited: Option<Expiry>,
+        at: &mut Moment<'_>,
+    ) -> (Self, Step) {
         let own =
             plan.timeout.total.map(|limit| Expiry { at: at.now.after(limit), which: Which::Total, limit });
         let mut call = Self {
@@ -93,6 +110,8 @@ impl Execution {
             waited: Duration::ZERO,
             wish: Duration::ZERO,
             committed: false,
+            costs,
+            passes: Passes::default(),
             begun: false,
             latest: None,
             flight: None,
@@ -133,11 +152,15 @@ impl Execution {
                 self.after_failure(failure, node, at)
             }
         };
+        if matches!(step, Step::Finish(Finish::Return)) {
+            self.tell_handled();
+        }
         self.or_fall_back(step)
     }
 
     /// The fallback has answered: from now on the call has not failed.
     pub fn fell_back(&self, how: &'static str, at: &mut Moment<'_>) {
+        self.tell_handled();
         let error = self.latest.map_or("rejected", FailureKind::as_str);
         let source = self.plan.source.clone();
         at.out.emit(EventKind::FallbackUsed, || Event::FallbackUsed { source, how, error });
@@ -148,6 +171,9 @@ impl Execution {
         self.begun = true;
         if !std::mem::replace(&mut self.committed, true) {
             self.with_permit(|breaker, permit| breaker.first_item(permit, now));
+            if let Some(flight) = &self.flight {
+                flight.passes.first_item(now.since(flight.began));
+            }
         }
     }
 
@@ -167,6 +193,14 @@ impl Execution {
             self.land(&Verdict::Ignore, at);
         }
         self.give_up_others(at);
+        self.passes.give_back(at.now, at.out);
+    }
+
+    /// The attempt under way has used so much at rate limits, as its answer says (L6).
+    pub fn settle_costs(&mut self, actual: &Costs, at: &mut Moment<'_>) {
+        if let Some(flight) = &mut self.flight {
+            flight.passes.settle(actual, at.now, at.out);
+        }
     }
 
     /// The clock that will expire first while we wait in `phase` since `waiting_since`.
@@ -224,37 +258,7 @@ impl Execution {
         }
     }
 
-    /// Admits the next attempt, or says why there is none.
-    pub(super) fn next_attempt(&mut self, at: &mut Moment<'_>) -> Step {
-        let plan = Arc::clone(&self.plan);
-        match &plan.target {
-            Target::Bare => self.take_off(Held::Nothing, None, at),
-            Target::Breaker(breaker) => self.through(breaker, at),
-            Target::Keyed(keyed) => {
-                let breaker = keyed.get(self.key(), at.now);
-                self.through(&breaker, at)
-            }
-            Target::Roster(roster) => self.among(roster, at),
-        }
-    }
-
-    fn through(&mut self, breaker: &Arc<Breaker>, at: &mut Moment<'_>) -> Step {
-        match breaker.admit(at.now, at.dice, at.out) {
-            Ok(permit) => self.take_off(Held::Permit(Arc::clone(breaker), permit), None, at),
-            // An open breaker ends the loop (A1): what the caller learns is the failure that opened it.
-            Err(_) if !self.history.is_empty() => self.give_up(at),
-            Err(rejection) => {
-                at.out.emit(EventKind::CallRejected, || Event::CallRejected {
-                    source: rejection.source.clone(),
-                    reason: rejection.reason,
-                    retry_after: rejection.retry_after,
-                });
-                Step::Finish(Finish::Reject(rejection))
-            }
-        }
-    }
-
-    fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
+    pub(super) fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
         if let Some(seat) = roster.pick(&self.tried, at.now, at.dice, at.out) {
             return self.seated(roster, seat, at);
         }
@@ -282,7 +286,8 @@ impl Execution {
             }
             (Exhausted::Wait, Some(deadline), Some(earliest)) if earliest < deadline.at => {
                 let soonest = at.now.after(SHORTEST_WAIT);
-                return Step::Sleep { until: earliest.clamp(soonest, at.now.after(LONGEST_WAIT)) };
+                let until = earliest.clamp(soonest, at.now.after(LONGEST_WAIT)).into();
+                return Step::Sleep { until };
             }
             _ => {}
         }
@@ -327,7 +332,7 @@ impl Execution {
         });
     }
 
-    fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
+    pub(super) fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
         Step::Attempt(self.fly(seat, node, at))
     }
 
@@ -335,7 +340,8 @@ impl Execution {
         self.attempts += 1;
         self.unhedged = false;
         let number = self.attempts;
-        self.flight = Some(Flight { number, began: at.now, seat });
+        let passes = std::mem::take(&mut self.passes);
+        self.flight = Some(Flight { number, began: at.now, seat, passes });
         Attempt { number, node }
     }
 
@@ -343,6 +349,7 @@ impl Execution {
     pub(super) fn land(&mut self, verdict: &Verdict, at: &mut Moment<'_>) -> (Option<NodeId>, Duration) {
         let Some(flight) = self.flight.take() else { return (None, Duration::ZERO) };
         let took = at.now.since(flight.began);
+        flight.passes.land(verdict, at.now, at.out);
         match flight.seat {
             Held::Nothing => (None, took),
             Held::Permit(breaker, permit) => {
@@ -354,6 +361,13 @@ impl Execution {
                 roster.settle(seat, verdict, took, at.now, at.dice, at.out);
                 (Some(node), took)
             }
+        }
+    }
+
+    /// The call has ended well although nodes failed it: no caller has seen their failures.
+    fn tell_handled(&self) {
+        if let (Target::Roster(roster), false) = (&self.plan.target, self.history.is_empty()) {
+            roster.pool().handled(self.history.iter().filter_map(|tried| tried.node.as_deref()));
         }
     }
 

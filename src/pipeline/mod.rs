@@ -3,11 +3,14 @@
 //! The order of the policies, outer to inner, as one formula:
 //!
 //! ```text
-//! deadline( fallback( attempts[ budget · pick a node ]( breaker( attempt, first-item and idle clock( the call )))))
+//! deadline( fallback( attempts[ budget · pick a node ](
+//!     breaker( rates( slots( attempt, first-item and idle clock( the call )))))))
 //! ```
 //!
 //! Why this order: the deadline bounds everything, waiting too; attempts sit outside the breaker, so that it
 //! sees every attempt and an open one moves the call on instead of letting it sleep; back-off holds no permit.
+//! The breaker is looked at before the limits, so that an open one costs no quota, and its permit is taken after
+//! them, so that nobody holds one while they wait in line.
 //! Retry, failover and hedge are one loop with one budget, one deadline and one commit point: retry asks *when*,
 //! failover *where*, hedge *also* (`race.rs`).
 //!
@@ -27,12 +30,14 @@
 
 mod attempts;
 mod execution;
+mod gates;
 mod plan;
 mod race;
 mod roster;
 mod step;
 
 pub use execution::{Execution, Moment};
+pub use gates::{Costs, Limits};
 pub use plan::{Exhausted, Plan, Target};
 pub use roster::{Roster, Tally};
-pub use step::{Attempt, Finish, Step, Tried};
+pub use step::{Attempt, Finish, Pause, Step, Tried};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Roster;
+use super::{Limits, Roster};
 use crate::base::Source;
 use crate::policy::breaker::{Breaker, Keyed};
 use crate::policy::fallback::FallbackConfig;
@@ -59,6 +59,8 @@ pub struct Plan {
     pub retry: Option<RetryConfig>,
     /// The clocks.
     pub timeout: TimeoutConfig,
+    /// The limits that every attempt must pass.
+    pub limits: Limits,
     /// Whom to ask.
     pub target: Target,
     /// What to do when no node may be asked.
@@ -79,6 +81,7 @@ impl Plan {
             source,
             retry: None,
             timeout: TimeoutConfig::default(),
+            limits: Limits::default(),
             target: Target::Bare,
             exhausted: Exhausted::default(),
             fallback: None,
@@ -98,6 +101,7 @@ impl Plan {
         Self {
             source: self.source.clone(),
             retry: self.retry.as_ref().map(at_once),
+            limits: self.limits.clone(),
             target: self.target.clone(),
             hedge: self.hedge.clone(),
             cap: Some(attempts),

@@ -137,7 +137,14 @@ impl Execution {
         if !roster.is_ready_outside(&exclude, at.now) || !may(self) {
             return None;
         }
-        let seat = roster.pick(&exclude, at.now, at.dice, at.out)?;
+        // All or nothing (L2), and at once: nobody waits in line for a second attempt.
+        if !self.pass_at_once(at) {
+            return None;
+        }
+        let Some(seat) = roster.pick(&exclude, at.now, at.dice, at.out) else {
+            self.passes.give_back(at.now, at.out);
+            return None;
+        };
         self.others.extend(self.flight.take());
         Some(self.take_seat(roster, seat, at))
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{FailureKind, NodeId, Rejection, Time};
+use crate::policy::limit::Place;
 use crate::policy::timeout::Expiry;
 
 /// The next thing for the driver to do.
@@ -16,13 +17,35 @@ pub enum Step {
         /// The retry that is due, counted from 1.
         retry: u32,
     },
-    /// Wait until then, then `wake`.
+    /// Wait until then, or until called, then `wake`.
     Sleep {
         /// When to wake.
-        until: Time,
+        until: Pause,
     },
     /// The call is over.
     Finish(Finish),
+}
+
+/// How long to wait: until a moment, or in a line.
+#[derive(Clone, Debug)]
+pub struct Pause {
+    /// When it ends.
+    pub at: Time,
+    /// Where it ends before that with a call, if it is a line that one waits in.
+    pub place: Option<Arc<Place>>,
+}
+
+impl Pause {
+    /// Until `at`, or until the place in line is called.
+    pub(super) const fn in_line(at: Time, place: Arc<Place>) -> Self {
+        Self { at, place: Some(place) }
+    }
+}
+
+impl From<Time> for Pause {
+    fn from(at: Time) -> Self {
+        Self { at, place: None }
+    }
 }
 
 /// One attempt to make.

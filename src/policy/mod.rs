@@ -7,5 +7,6 @@ pub mod breaker;
 pub mod chaos;
 pub mod fallback;
 pub mod hedge;
+pub mod limit;
 pub mod retry;
 pub mod timeout;

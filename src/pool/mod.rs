@@ -25,6 +25,7 @@ mod failover;
 mod heartbeat;
 mod members;
 mod node;
+mod reliability;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -32,6 +33,7 @@ mod view;
 pub use balancer::{Balancer, RoundRobin};
 pub use config::{HeartbeatConfig, NodeConfig};
 pub use detector::{Deadline, DeadlineConfig, Detector, DetectorConfig, Opinion, Phi, PhiConfig, Threshold};
+pub use reliability::{Record, Reliability};
 pub use view::{Cooling, Evidence, NodeState, NodeView};
 
 use std::sync::Arc;
@@ -197,9 +199,10 @@ impl Pool {
     // ---- the operator's will ----
 
     /// A node joins.
-    pub fn add(&self, node: NodeConfig, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
+    pub fn add(&self, node: NodeConfig, now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
         let mut members = self.members.lock();
         let id = members.join(node)?;
+        members.get_mut(id).into_iter().for_each(|node| node.watch(now));
         out.emit(EventKind::NodeAdded, || Event::NodeAdded {
             source: self.source.clone(),
             node: members.name(id),
@@ -298,6 +301,30 @@ impl Pool {
     #[must_use]
     pub fn name_of(&self, node: NodeId) -> Arc<str> {
         self.members.lock().name(node)
+    }
+
+    /// From now on the reliability of the nodes is watched; those that join are watched by themselves.
+    pub fn watch(&self, now: Time) {
+        self.members.lock().nodes.iter_mut().for_each(|node| node.watch(now));
+    }
+
+    /// A call that these nodes failed has ended well all the same.
+    pub fn handled<'a>(&self, failed: impl Iterator<Item = &'a str>) {
+        let mut members = self.members.lock();
+        for name in failed {
+            if let Ok(node) = members.named(name) {
+                node.handled();
+            }
+        }
+    }
+
+    /// What the nodes' reliability is made of, in the order they joined.
+    #[must_use]
+    pub fn records(&self, now: Time) -> Vec<(Arc<str>, Record)> {
+        let members = self.members.lock();
+        // What a report has said, only another takes back.
+        let record = |n: &node::Node| n.record(!n.convicted_by(Evidence::Report), now);
+        members.nodes.iter().map(|n| (n.config.name.clone(), record(n))).collect()
     }
 
     /// What it has lived through.

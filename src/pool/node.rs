@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::config::NodeConfig;
 use super::detector::{Detector, Opinion};
+use super::reliability::Record;
 use super::view::{Cooling, Evidence, NodeState, NodeView};
 use crate::base::{FailureKind, NodeId, Time, Verdict};
 
@@ -78,6 +79,19 @@ pub(super) struct Node {
     last_error: Option<Arc<str>>,
     failures: u64,
     recoveries: u64,
+    ledger: Ledger,
+}
+
+/// What the figures of its reliability are made of, beside its outages.
+#[derive(Clone, Copy, Debug)]
+struct Ledger {
+    /// None: nobody has said so far what time it is.
+    since: Option<Time>,
+    /// How long its ended outages took together.
+    repairs: Duration,
+    calls: u64,
+    failed: u64,
+    handled: u64,
 }
 
 impl Node {
@@ -96,6 +110,7 @@ impl Node {
             last_error: None,
             failures: 0,
             recoveries: 0,
+            ledger: Ledger { since: None, repairs: Duration::ZERO, calls: 0, failed: 0, handled: 0 },
         }
     }
 
@@ -123,6 +138,7 @@ impl Node {
         let Some(outage) = self.outage.take() else { return Change::None };
         self.recoveries += 1;
         let Outage { since, announced, rehoused, .. } = outage;
+        self.ledger.repairs += now.since(since);
         Change::Recovered { downtime: now.since(since), announced, rehoused }
     }
 
@@ -202,6 +218,7 @@ impl Node {
     /// A call goes there.
     pub(super) const fn enter(&mut self) {
         self.in_flight += 1;
+        self.ledger.calls += 1;
     }
 
     /// A call comes back. Says whether it was the last one of a draining node.
@@ -214,13 +231,43 @@ impl Node {
                 let mean = self.latency.unwrap_or(sample);
                 self.latency = Some(LATENCY_SHARE.mul_add(sample - mean, mean));
             }
-            Verdict::Fail(failure) | Verdict::Throttled(failure) => self.blame(failure.kind.as_str()),
+            Verdict::Fail(failure) | Verdict::Throttled(failure) => {
+                self.ledger.failed += 1;
+                self.blame(failure.kind.as_str());
+            }
             Verdict::Ignore => {}
         }
         self.draining && self.in_flight == 0
     }
 
+    /// A call that it failed has ended well all the same.
+    pub(super) const fn handled(&mut self) {
+        self.ledger.handled += 1;
+    }
+
+    /// Its reliability is watched from now on, if it is not yet.
+    pub(super) fn watch(&mut self, now: Time) {
+        self.ledger.since.get_or_insert(now);
+    }
+
     // ---- looks ----
+
+    /// What its reliability is made of. `returns`: can what speaks against it be taken back without help?
+    pub(super) fn record(&self, returns: bool, now: Time) -> Record {
+        let Ledger { since, repairs, calls, failed, handled } = self.ledger;
+        let present = self.outage.map_or(Duration::ZERO, |outage| now.since(outage.since));
+        Record {
+            watched: since.map_or(Duration::ZERO, |since| now.since(since)),
+            down: repairs + present,
+            repairs,
+            failures: self.failures,
+            recoveries: self.recoveries,
+            calls,
+            failed,
+            handled,
+            recoverable: self.open_to_traffic() && (self.convictions == 0 || returns),
+        }
+    }
 
     /// ready = enabled ∧ not draining ∧ nobody speaks against it.
     pub(super) const fn ready(&self) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use super::apart;
+use super::{apart, trace};
 use crate::base::event::bit;
 use crate::base::{EventKind, Field, Outbox};
 use crate::runtime::dispatch::{self, Stamped};
@@ -65,16 +65,19 @@ pub fn set_interest(kinds: Vec<String>) {
     dispatch::set_interest(wanted.fold(Outbox::STATE_CHANGES, |set, kind| set | kind));
 }
 
-/// Waits for events with the GIL released; a list of `(kind, source, at, seq, fields, sources)`, or `None`
-/// when the process ends.
+/// What the thread that delivers takes: lines for the log, and events.
+type Taken<'py> = (Vec<(u8, String, String, Option<String>)>, Bound<'py, PyList>);
+
+/// Waits for events with the GIL released; lines for the log as `(level, logger, text, kind)`, and a list of
+/// `(kind, source, at, seq, fields, sources)`, or `None` when the process ends.
 #[pyfunction]
-pub fn take_events(py: Python<'_>) -> PyResult<Option<Bound<'_, PyList>>> {
+pub fn take_events(py: Python<'_>) -> PyResult<Option<Taken<'_>>> {
     DELIVERING.store(true, Ordering::Release);
     loop {
         // The wake-up at the end of the process may have come together with events, and be spent.
         let patience = if CLOSED.load(Ordering::Acquire) { Duration::ZERO } else { PATIENCE };
         let batch = py.detach(|| dispatch::take(patience));
-        if batch.events.is_empty() {
+        if batch.events.is_empty() && batch.remarks.is_empty() {
             if CLOSED.load(Ordering::Acquire) {
                 return Ok(None);
             }
@@ -84,7 +87,7 @@ pub fn take_events(py: Python<'_>) -> PyResult<Option<Bound<'_, PyList>>> {
         for stamped in &batch.events {
             list.append(row(py, stamped)?)?;
         }
-        return Ok(Some(list));
+        return Ok(Some((batch.remarks.into_iter().map(trace::row).collect(), list)));
     }
 }
 

@@ -23,6 +23,7 @@ mod once;
 mod policies;
 mod pool;
 mod switches;
+mod trace;
 mod views;
 
 use pyo3::prelude::*;
@@ -56,11 +57,16 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policies::Backoff>()?;
     module.add_class::<policies::Timeout>()?;
     module.add_class::<policies::HedgePolicy>()?;
+    module.add_class::<policies::ConcurrencyLimit>()?;
+    module.add_class::<policies::LimitMetrics>()?;
+    module.add_class::<policies::RateLimit>()?;
+    module.add_class::<policies::RateMetrics>()?;
     module.add_class::<policies::Pipeline>()?;
     module.add_class::<pool::FailoverManager>()?;
     module.add_class::<detector::FailureDetector>()?;
     module.add_class::<views::NodeView>()?;
     module.add_class::<views::ManagerMetrics>()?;
+    module.add_class::<views::Reliability>()?;
     module.add_class::<errands::Order>()?;
     call::Class::publish::<call::Guard>(module)?;
     module.add_class::<call::Drive>()?;
@@ -84,6 +90,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(errands::take_errands, module)?)?;
     module.add_function(wrap_pyfunction!(errands::close_errands, module)?)?;
     module.add_function(wrap_pyfunction!(events::set_interest, module)?)?;
+    module.add_function(wrap_pyfunction!(trace::want_details, module)?)?;
     module.add_function(wrap_pyfunction!(events::last_event, module)?)?;
     module.add_function(wrap_pyfunction!(events::take_events, module)?)?;
     module.add_function(wrap_pyfunction!(events::close_events, module)?)?;
@@ -103,5 +110,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(clock::shutdown, module)?)?;
     call::make_classes(module.py());
     events::want_state_changes();
+    trace::listen();
     Ok(())
 }

@@ -8,8 +8,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::heartbeat::{self, Asked, Pulse};
-use super::policies::{Answers, CircuitBreaker, HedgePolicy, Parts, Retry, Timeout};
-use super::views::{ManagerMetrics, NodeView};
+use super::policies::{
+    Answers, CircuitBreaker, ConcurrencyLimit, HedgePolicy, Parts, RateLimit, Retry, Timeout, limits,
+};
+use super::views::{ManagerMetrics, NodeView, Reliability};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
@@ -80,8 +82,8 @@ impl FailoverManager {
 #[pymethods]
 impl FailoverManager {
     #[new]
-    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, classify, answers, exhausted,
-                        cooldown_cap, fallback=None, hedge=None))]
+    #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, bulkhead, rates, classify,
+                        answers, exhausted, cooldown_cap, fallback=None, hedge=None))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -90,6 +92,8 @@ impl FailoverManager {
         breaker: Option<Bound<'_, CircuitBreaker>>,
         retry: Option<Bound<'_, Retry>>,
         timeout: Option<Bound<'_, Timeout>>,
+        bulkhead: Option<Bound<'_, ConcurrencyLimit>>,
+        rates: Vec<Bound<'_, RateLimit>>,
         classify: Bound<'_, PyAny>,
         answers: Answers,
         exhausted: &Bound<'_, PyAny>,
@@ -105,6 +109,7 @@ impl FailoverManager {
         let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
         let cap = positive_span("cooldown_cap", cooldown_cap)?;
         pool.set_cooldown_cap(cap);
+        pool.watch(clock::now());
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
         // The nodes' breakers are named after a template that has a name, else after the manager.
         let named =
@@ -119,6 +124,7 @@ impl FailoverManager {
             retry,
             timeout,
             classify,
+            limits: limits(&rates, bulkhead.as_ref()),
             target: Target::Roster(Arc::clone(&roster)),
             exhausted: choice(
                 "exhausted",
@@ -168,6 +174,11 @@ impl FailoverManager {
     #[getter]
     fn metrics(&self) -> ManagerMetrics {
         ManagerMetrics::of(&self.roster)
+    }
+
+    /// How reliable its nodes have been so far, each and together.
+    fn reliability(&self, py: Python<'_>) -> PyResult<Reliability> {
+        Reliability::of(py, &self.roster, clock::now())
     }
 
     /// The guarded form of `function` (given the node first), or with `None` of the nodes' own targets.

@@ -1,10 +1,11 @@
 //! What Python reads of a manager: frozen pictures of one moment.
 
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyMappingProxy};
 
 use crate::base::Time;
 use crate::pipeline::Roster;
-use crate::pool;
+use crate::pool::{self, Record};
 
 /// What is thought of a node at one moment.
 #[pyclass(frozen, get_all, module = "holdfast._native")]
@@ -98,6 +99,60 @@ impl ManagerMetrics {
         format!(
             "ManagerMetrics(calls={calls}, failovers={failovers}, rejected={rejected}, failures={failures}, \
              recoveries={recoveries})"
+        )
+    }
+}
+
+/// How reliable a node, or a pool and its nodes, have been up to one moment; durations are seconds.
+#[pyclass(frozen, get_all, module = "holdfast._native")]
+#[derive(Debug)]
+pub struct Reliability {
+    failure_rate: f64,
+    mtbf: Option<f64>,
+    mttr: Option<f64>,
+    availability: Option<f64>,
+    fault_tolerance: f64,
+    balance: Option<f64>,
+    handling_efficiency: Option<f64>,
+    nodes: Py<PyMappingProxy>,
+}
+
+impl Reliability {
+    /// The figures of a pool and of each of its nodes.
+    pub fn of(py: Python<'_>, roster: &Roster, now: Time) -> PyResult<Self> {
+        let records = roster.pool().records(now);
+        let nodes = PyDict::new(py);
+        for (name, record) in &records {
+            let figures = pool::Reliability::of_node(record);
+            nodes.set_item(&**name, Self::from(py, &figures, &PyDict::new(py)))?;
+        }
+        let records: Vec<Record> = records.into_iter().map(|(_, record)| record).collect();
+        Ok(Self::from(py, &pool::Reliability::of_pool(&records), &nodes))
+    }
+
+    fn from(py: Python<'_>, figures: &pool::Reliability, nodes: &Bound<'_, PyDict>) -> Self {
+        let seconds = |span: std::time::Duration| span.as_secs_f64();
+        Self {
+            failure_rate: figures.failure_rate,
+            mtbf: figures.mtbf.map(seconds),
+            mttr: figures.mttr.map(seconds),
+            availability: figures.availability,
+            fault_tolerance: figures.fault_tolerance,
+            balance: figures.balance,
+            handling_efficiency: figures.handling_efficiency,
+            nodes: PyMappingProxy::new(py, nodes.as_mapping()).unbind(),
+        }
+    }
+}
+
+#[pymethods]
+impl Reliability {
+    fn __repr__(&self) -> String {
+        let Self { failure_rate, mtbf, mttr, availability, .. } = self;
+        let shown = |x: &Option<f64>| x.map_or_else(|| "None".to_owned(), |x| x.to_string());
+        let (mtbf, mttr, availability) = (shown(mtbf), shown(mttr), shown(availability));
+        format!(
+            "Reliability(failure_rate={failure_rate}, mtbf={mtbf}, mttr={mttr}, availability={availability})"
         )
     }
 }

@@ -9,6 +9,9 @@
 //! events of one source are queued in the order in which they happened, whichever threads they happened
 //! on. That is one short lock and no call to anybody. [`post`] does the rest once all locks are free.
 //!
+//! What `tracing` makes of it may come back as [`Remark`]s ([`remark`]), so that the thread that runs
+//! listeners can hand them to the host's own log.
+//!
 //! Nothing here ever waits for a listener (R1): when the queue is full the oldest event is dropped and
 //! counted. Events of kinds nobody subscribed to are not queued at all.
 //!
@@ -46,11 +49,26 @@ pub struct Stamped {
     pub seq: u64,
 }
 
+/// A line for the host's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// How important it is.
+    pub level: tracing::Level,
+    /// Who says so, such as "holdfast" or "holdfast::heartbeat".
+    pub target: &'static str,
+    /// What. Without secrets, as all that we say.
+    pub text: String,
+    /// The kind of event it tells of, if it tells of one.
+    pub kind: Option<String>,
+}
+
 /// What [`take`] found.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The events, in order; none if the time ran out or [`wake`] was called.
     pub events: Vec<Stamped>,
+    /// The lines for the log, in order.
+    pub remarks: Vec<Remark>,
     /// How many were dropped since the last batch.
     pub dropped: u64,
 }
@@ -67,12 +85,19 @@ struct Queue {
 #[derive(Default)]
 struct State {
     events: VecDeque<Stamped>,
+    remarks: VecDeque<Remark>,
     seq: u64,
     dropped: u64,
     dropped_in_all: u64,
     woken: bool,
     /// A batch was taken, and its taker has not come back for the next.
     handing_out: bool,
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.remarks.is_empty()
+    }
 }
 
 /// An outbox for the kinds that somebody wants, which queues each event as it is emitted.
@@ -122,15 +147,31 @@ pub fn take(timeout: Duration) -> Batch {
     let queue = QUEUE.get();
     let mut state = queue.state.lock();
     state.handing_out = false;
-    if state.events.is_empty() {
+    if state.is_empty() {
         queue.emptied.notify_all();
         if !state.woken {
             queue.filled.wait_for(&mut state, timeout);
         }
     }
     state.woken = false;
-    state.handing_out = !state.events.is_empty();
-    Batch { events: state.events.drain(..).collect(), dropped: std::mem::take(&mut state.dropped) }
+    state.handing_out = !state.is_empty();
+    Batch {
+        events: state.events.drain(..).collect(),
+        remarks: state.remarks.drain(..).collect(),
+        dropped: std::mem::take(&mut state.dropped),
+    }
+}
+
+/// Queues a line for the host's log. When too many wait, the oldest is dropped.
+pub fn remark(line: Remark) {
+    let queue = QUEUE.get();
+    let mut state = queue.state.lock();
+    if state.remarks.len() == CAPACITY {
+        state.remarks.pop_front();
+    }
+    state.remarks.push_back(line);
+    drop(state);
+    queue.filled.notify_one();
 }
 
 /// Ends the present [`take`], or the next one, with what there is.
@@ -147,9 +188,9 @@ pub fn flush(timeout: Duration) -> bool {
     let queue = QUEUE.get();
     let mut state = queue.state.lock();
     let (mut left, started) = (timeout, monotonic());
-    while !state.events.is_empty() || state.handing_out {
+    while !state.is_empty() || state.handing_out {
         if queue.emptied.wait_for(&mut state, left).timed_out() {
-            return state.events.is_empty() && !state.handing_out;
+            return state.is_empty() && !state.handing_out;
         }
         left = timeout.saturating_sub(started.elapsed());
     }
@@ -197,16 +238,54 @@ fn enqueue(event: &Event) {
 /// One line: WARN for bad news, INFO for good.
 fn log(event: &Event) {
     let (kind, source) = (event.kind().as_str(), event.source().name());
-    match event.kind() {
-        EventKind::CircuitOpened
-        | EventKind::WouldOpen
-        | EventKind::NodeSuspected
-        | EventKind::NodeMarkedFailed
-        | EventKind::FailoverStarted => {
-            tracing::warn!(target: "holdfast", kind, source, "{}", Line(event));
-        }
-        _ => tracing::info!(target: "holdfast", kind, source, "{}", Line(event)),
+    if is_bad_news(event.kind()) {
+        tracing::warn!(target: "holdfast", kind, source, "{}", Sentence(event));
+    } else {
+        tracing::info!(target: "holdfast", kind, source, "{}", Sentence(event));
     }
+}
+
+/// Is it something that somebody may want to do something about?
+#[must_use]
+pub const fn is_bad_news(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::CircuitOpened
+            | EventKind::WouldOpen
+            | EventKind::NodeSuspected
+            | EventKind::NodeMarkedFailed
+            | EventKind::FailoverStarted
+    )
+}
+
+/// An event as people read it: `pool: node marked failed (node a, reason heartbeat)`.
+#[derive(Debug)]
+pub struct Sentence<'a>(pub &'a Event);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.source().name(), self.0.kind().as_str().replace('_', " "))?;
+        let mut before = " (";
+        for (name, value) in self.0.fields() {
+            let value = match value {
+                Field::None => continue,
+                Field::Text(text) => text.to_string(),
+                Field::Count(n) => n.to_string(),
+                Field::Number(x) => rounded(x),
+                Field::Span(span) => rounded(span.as_secs_f64()),
+                Field::Flag(yes) => yes.to_string(),
+            };
+            write!(f, "{before}{name} {value}")?;
+            before = ", ";
+        }
+        f.write_str(if before == " (" { "" } else { ")" })
+    }
+}
+
+/// A number in as few digits as say enough: at most three behind the point.
+fn rounded(x: f64) -> String {
+    let text = format!("{x:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// An event as one line of text: `pool: node_marked_failed node=a reason=heartbeat`.

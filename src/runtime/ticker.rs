@@ -183,6 +183,7 @@ fn judge(
     };
     let Some((node, busy)) = asked.remove(&task) else { return Busy::idle() };
     let Some(pool) = pool.upgrade() else { return busy };
+    tracing::debug!(target: "holdfast::heartbeat", "{}: node {} {heard}", pool.source().name(), pool.name_of(node));
     let mut out = dispatch::outbox();
     {
         let _quiet = quiet();

@@ -34,7 +34,18 @@ CIRCUIT_BREAKER: dict[str, object] = {
     "key": None,
 }
 PIPELINE: dict[str, object] = dict.fromkeys(
-    ("retry", "breaker", "timeout", "fallback", "validate", "classify", "resume", "name")
+    (
+        "retry",
+        "breaker",
+        "timeout",
+        "bulkhead",
+        "rate_limit",
+        "fallback",
+        "validate",
+        "classify",
+        "resume",
+        "name",
+    )
 )
 
 # What users may rely on: each field and its default, in order for those that are given by position.
@@ -58,6 +69,12 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
     hf.Timeout: (
         ("total",),
         {"total": None, "attempt": None, "first_item": None, "idle": None, "late": "return"},
+    ),
+    hf.Bulkhead: (("limit",), {"limit": REQUIRED, "max_queue": 0, "queue_timeout": None}),
+    hf.RateLimit: (("requests",), {"requests": REQUIRED, "per": 60.0, "burst": None, "cost": None}),
+    hf.AdaptiveLimit: (
+        ("initial",),
+        {"initial": 8, "minimum": 1, "maximum": 64, "max_queue": 1000, "queue_timeout": None},
     ),
     hf.Fallback: (
         (),
@@ -132,6 +149,8 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "breaker": hf.DEFAULT,
             "retry": None,
             "timeout": None,
+            "bulkhead": None,
+            "rate_limit": None,
             "fallback": None,
             "validate": None,
             "classify": None,
@@ -139,7 +158,12 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "exhausted": "wait",
             "cooldown_cap": 600.0,
             "threads": False,
+            "on_alert": None,
         },
+    ),
+    hf.AlertRule: (
+        ("call",),
+        {"call": REQUIRED, "kinds": None, "severity": None, "at_least": "info", "when": None, "title": None},
     ),
     hf.deadline: (("seconds",), {"seconds": REQUIRED}),
     hf.history: (("exc",), {"exc": REQUIRED}),
@@ -151,6 +175,9 @@ METHODS = {
     hf.CircuitBreaker: "call acall subscribe force_open force_closed disable shadow reset",
     hf.Retry: "call acall",
     hf.Timeout: "call acall",
+    hf.Bulkhead: "call acall subscribe",
+    hf.AdaptiveLimit: "call acall subscribe",
+    hf.RateLimit: "call acall subscribe tighten",
     hf.Pipeline: "call acall stream astream subscribe",
     hf.FailoverManager: "call acall stream astream start stop add_node remove_node drain enable disable report "
     "beat wait_ready await_ready explain subscribe",
@@ -160,6 +187,11 @@ PROPERTIES = {
     hf.CircuitBreaker: "name state retry_after metrics",
     hf.BreakerMetrics: "calls successes failures throttled ignored late lost rejected in_flight slow opened "
     "failure_rate slow_call_rate mean_recovery_time state_since",
+    hf.Bulkhead: "limit in_use queued max_queue queue_timeout retry_after metrics name",
+    hf.AdaptiveLimit: "limit in_use queued max_queue queue_timeout retry_after metrics name",
+    hf.LimitMetrics: "limit in_use queued rejected cuts",
+    hf.RateLimit: "requests per burst available retry_after metrics name",
+    hf.RateMetrics: "available queued rejected",
     hf.NodeView: "state enabled ready in_flight latency failures recoveries weight last_error not_before",
     hf.ManagerMetrics: "calls failovers failures recoveries recovery_success_rate mean_recovery_time rejected",
     hf.FailoverManager: "nodes metrics name",
@@ -206,6 +238,9 @@ def states() -> list[object]:
         hf.CircuitBreaker("search"),
         hf.Retry(budget=None),
         hf.RetryBudget(),
+        hf.Bulkhead(2),
+        hf.AdaptiveLimit(),
+        hf.RateLimit(60),
         hf.Pipeline(retry=3),
         hf.FailoverManager([hf.Node("a", is_long)], heartbeat=None),
         hf.PhiAccrualDetector(),

@@ -53,8 +53,8 @@ impl Stage {
                     self.step(|at| call.answer_backoff(Some(S), at))
                 }
                 Step::Sleep { until } => {
-                    self.say(&format!("sleep {:?}", until.since(self.now)));
-                    self.now = until;
+                    self.say(&format!("sleep {:?}", until.at.since(self.now)));
+                    self.now = until.at;
                     self.step(|at| call.wake(at))
                 }
                 Step::Finish(finish) => {

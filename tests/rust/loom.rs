@@ -8,6 +8,9 @@ use std::time::Duration;
 use holdfast::base::{Failure, Outbox, Source, SplitMix, Time, Verdict};
 use holdfast::policy::breaker::lease::{Claim, Leases, Ousted, Take};
 use holdfast::policy::breaker::{Breaker, BreakerConfig, Permit, State};
+use holdfast::policy::limit::adaptive::{Aimd, AimdConfig};
+use holdfast::policy::limit::slots::{Entry, Slots};
+use holdfast::policy::limit::{Place, Rate, RateConfig};
 use holdfast::window::{Count, Era, InFlight, Mark, Tagged, Tally, Timed};
 use loom::sync::Arc;
 use loom::thread;
@@ -336,5 +339,108 @@ fn a_tagged_number_is_exact() {
             },
         );
         assert_eq!(number.get(new), 2);
+    });
+}
+
+/// What became of one who asked for a slot and, if it was given a place in line, looked whether it was called.
+fn enter(slots: &Slots) -> Option<std::sync::Arc<Place>> {
+    match slots.enter(1) {
+        Entry::In(_) => None,
+        Entry::Waiting(place) => Some(place),
+        Entry::Full => panic!("the line is long enough for two"),
+    }
+}
+
+/// L1, L4: one gives the only slot back while another asks for it: that one has it, at once or by a call.
+#[test]
+fn l4_a_slot_that_comes_back_meets_who_asks_for_it() {
+    explore(|| {
+        let slots = Arc::new(Slots::new(1));
+        assert!(slots.take().is_some());
+        let (_, place) = both(&slots, |s| drop(s.give_back()), |s| enter(s));
+        if let Some(place) = place {
+            assert!(slots.leave(&place), "no wake-up is lost");
+        }
+        assert_eq!(slots.load(), (1, 0));
+        drop(slots.give_back());
+        assert_eq!(slots.load(), (0, 0));
+    });
+}
+
+/// L4: one leaves the line while the slot comes back: it is passed on, or free, and never lost or doubled.
+#[test]
+fn l4_leaving_the_line_and_being_called_are_not_both() {
+    explore(|| {
+        let slots = Arc::new(Slots::new(1));
+        assert!(slots.take().is_some());
+        let (first, second) = (enter_line(&slots), enter_line(&slots));
+        let (_, granted) = both(&slots, |s| drop(s.give_back()), move |s| s.leave(&first));
+        if granted {
+            drop(slots.give_back());
+        }
+        assert_eq!(slots.load(), (1, 0));
+        assert!(slots.leave(&second), "the slot is the second's, one way or the other");
+        drop(slots.give_back());
+        assert_eq!(slots.load(), (0, 0));
+    });
+}
+
+fn enter_line(slots: &Slots) -> std::sync::Arc<Place> {
+    match slots.enter(9) {
+        Entry::Waiting(place) => place,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Of two who take the last slot one gets it.
+#[test]
+fn never_more_slots_than_the_limit() {
+    explore(|| {
+        let slots = Arc::new(Slots::new(1));
+        let (a, b) = both(&slots, |s| s.take().is_some(), |s| s.take().is_some());
+        assert!(a != b);
+        assert_eq!(slots.load(), (1, 0));
+    });
+}
+
+/// A limit that grows just as somebody comes to wait lets them in.
+#[test]
+fn a_growing_limit_forgets_nobody() {
+    explore(|| {
+        let slots = Arc::new(Slots::new(1));
+        assert!(slots.take().is_some());
+        let (_, place) = both(&slots, |s| drop(s.set_limit(|| 2)), |s| enter(s));
+        if let Some(place) = place {
+            assert!(slots.leave(&place));
+        }
+        assert_eq!(slots.load(), (2, 0));
+    });
+}
+
+/// L5: of two complaints of one round trip one cuts.
+#[test]
+fn l5_one_cut_per_round_trip() {
+    explore(|| {
+        let law = Arc::new(Aimd::new(AimdConfig { initial: 10, minimum: 1, maximum: 64 }));
+        let round = law.epoch();
+        let (a, b) = both(&law, |l| l.overloaded(round), move |l| l.overloaded(round));
+        assert!(a != b);
+        assert_eq!(law.limit(), 7);
+    });
+}
+
+/// Of two who ask a rate limit for what there is once, one gets it; what is given back is there again.
+#[test]
+fn a_rate_is_not_used_twice() {
+    explore(|| {
+        let config = RateConfig { permits: 1.0, per: SECOND, burst: None };
+        let rate = Arc::new(Rate::new(Source::new("r"), config));
+        let (a, b) = both(&rate, |r| r.take(1.0, now()), |r| r.take(1.0, now()));
+        assert!(a.is_some() != b.is_some());
+        for ration in [a, b].into_iter().flatten() {
+            rate.refund(ration, &mut Outbox::new(0));
+        }
+        assert!(rate.take(1.0, now()).is_some());
+        assert!(rate.take(1.0, now()).is_none());
     });
 }

@@ -4,5 +4,6 @@ mod breaker_model;
 mod layering;
 mod life_of_a_call;
 mod life_of_a_heartbeat;
+mod limits;
 mod race;
 mod turn;

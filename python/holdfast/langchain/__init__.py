@@ -10,6 +10,8 @@ and bounded in time; `FailoverChatModel(nodes)` is one chat model over several. 
 `chat_model.py`    one chat model behind a pipeline: a subclass of the model's own class, made on the fly
 `failover.py`      several chat models behind a manager, seen as one
 `runnable.py`      every other runnable: behind a pipeline, or several behind a manager
+`tools.py`         tools, retrievers, embeddings and vector stores (`retrievers.py`, …), their classes kept
+`_twins.py`        how: by a subclass made on the fly
 `retry.py`         what stands where LangChain's `RunnableRetry` stands
 `fallbacks.py`     what stands where its `RunnableWithFallbacks` stands
 `_drop_in.py`      what these two share
@@ -36,7 +38,13 @@ from holdfast.langchain.chat_model import guard_chat_model
 from holdfast.langchain.failover import FailoverChatModel
 from holdfast.langchain.fallbacks import ResilientFallbacks
 from holdfast.langchain.retry import ResilientRetry
-from holdfast.langchain.runnable import FailoverRunnable, ResilientRunnable, with_resilience, wrap_runnable
+from holdfast.langchain.runnable import (
+    FailoverRunnable,
+    ResilientRunnable,
+    with_resilience,
+    wrap_part,
+    wrap_runnable,
+)
 
 __all__ = [
     "FailoverChatModel",
@@ -46,6 +54,7 @@ __all__ = [
     "ResilientRunnable",
     "guard_chat_model",
     "with_resilience",
+    "wrap_part",
     "wrap_runnable",
 ]
 

@@ -12,6 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableParallel, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
 
+from holdfast.clients._bounded import shallow
 from holdfast.clients._copies import quiet, warn_unknown
 
 Model = TypeVar("Model", bound=BaseChatModel)
@@ -81,6 +82,18 @@ def quiet_model(model: Model) -> Model:
     if not (fields or private or lazy):
         return model
     return _copied(model, fields, private, lazy)
+
+
+def quiet_embeddings(embeddings: Any) -> Any:
+    """The embeddings with the retries of their SDK off and their sync waits bounded, likewise."""
+    if hasattr(type(embeddings), "model_fields"):
+        return quiet_model(embeddings)
+    changes = _changes(vars(embeddings), {})
+    if not changes:
+        return embeddings
+    copied = shallow(embeddings)
+    copied.__dict__.update(changes)
+    return copied
 
 
 def _copied(model: Model, fields: dict[str, Any], private: dict[str, Any], lazy: list[str]) -> Model:

@@ -11,8 +11,12 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.tools import BaseTool
+from langchain_core.vectorstores import VectorStore
 
 import holdfast as hf
 from holdfast._chat import is_chat_model
@@ -20,23 +24,27 @@ from holdfast.langchain._copies import without_sdk_retries
 from holdfast.langchain._nodes import Targets, manager_for_llms
 from holdfast.langchain._paths import Bare, GuardedPaths
 from holdfast.langchain.chat_model import guard_chat_model
+from holdfast.langchain.embeddings import guard_embeddings
+from holdfast.langchain.retrievers import guard_retriever
+from holdfast.langchain.tools import guard_tool
+from holdfast.langchain.vectorstores import guard_vector_store
 
-AnyRunnable = TypeVar("AnyRunnable", bound=Runnable[Any, Any])
+Part = TypeVar("Part", bound=Runnable[Any, Any] | Embeddings | VectorStore)
 
 
-def with_resilience(runnable: AnyRunnable, **fields: Any) -> AnyRunnable:
+def with_resilience(runnable: Part, **fields: Any) -> Part:
     """The runnable with retries, a breaker and whatever else `holdfast.Pipeline` offers.
 
     Args:
-        runnable: A chat model comes back as a model of the same class, a binding of one as a binding; any
-            other runnable as a `ResilientRunnable`. It is not changed: the retries of its SDK are off on a
-            copy.
+        runnable: A chat model comes back as a model of the same class, a binding of one as a binding; so do
+            tools, retrievers, embeddings and vector stores; any other runnable as a `ResilientRunnable`. It is
+            not changed: the retries of its SDK are off on a copy.
         fields: The fields of `holdfast.Pipeline`; the defaults are those of `holdfast.llm_defaults`.
 
     Raises:
         ConfigurationError: A field breaks a rule.
     """
-    return cast("AnyRunnable", wrap_runnable(hf.llm_defaults(**fields), runnable))
+    return hf.llm_defaults(**fields)(runnable)
 
 
 def wrap_runnable(pipeline: Any, runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
@@ -46,8 +54,19 @@ def wrap_runnable(pipeline: Any, runnable: Runnable[Any, Any]) -> Runnable[Any, 
             return guard_chat_model(pipeline, runnable)
         case RunnableBinding():
             return runnable.model_copy(update={"bound": wrap_runnable(pipeline, runnable.bound)})
+        case BaseTool():
+            return guard_tool(pipeline, runnable)
+        case BaseRetriever():
+            return guard_retriever(pipeline, runnable)
         case _:
             return ResilientRunnable(pipeline, runnable)
+
+
+def wrap_part(pipeline: Any, part: Embeddings | VectorStore) -> Embeddings | VectorStore:
+    """What is no runnable: embeddings and vector stores, behind the pipeline."""
+    if isinstance(part, VectorStore):
+        return guard_vector_store(pipeline, part)
+    return guard_embeddings(pipeline, part)
 
 
 class _Guarded(GuardedPaths, Runnable[Any, Any]):

@@ -16,7 +16,7 @@ use super::resume::Input;
 use super::under_way::Call;
 use super::wait::{self, Look, Nap};
 use super::{Callee, Colour, Guard, scope};
-use crate::pipeline::{Attempt, Finish, Step};
+use crate::pipeline::{Attempt, Finish, Pause, Step};
 use crate::policy::timeout::Phase;
 use crate::python::policies::Pipeline;
 use crate::runtime::clock::Busy;
@@ -59,7 +59,7 @@ pub struct NextAttempt {
 /// What the loop has to do.
 enum Todo {
     Hand(Attempt),
-    Sleep(crate::base::Time),
+    Sleep(Pause),
     End(PyErr),
 }
 
@@ -94,7 +94,8 @@ fn advance(py: Python<'_>, state: &Mutex<State>, end: impl Fn() -> PyErr) -> Tod
                 Ok(step) => step,
                 Err(error) => return Todo::End(error),
             },
-            Step::Sleep { until } => {
+            Step::Sleep { ref until } => {
+                let until = until.clone();
                 *state.lock() = State::Next(call, step);
                 return Todo::Sleep(until);
             }

@@ -18,6 +18,7 @@ use crate::python::convert::refuse;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 use crate::python::once::{Once, intern};
+use crate::python::policies::Weights;
 use crate::python::switches;
 
 /// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
@@ -31,6 +32,8 @@ pub struct Wiring {
     pub backoff: Option<Py<PyAny>>,
     /// `(args, kwargs) -> str`: which of a keyed breaker's breakers.
     pub key: Option<Py<PyAny>>,
+    /// What weighs a call for its rate limits.
+    pub weights: Weights,
     /// `value -> None`, raising if a complete answer is not true.
     pub validate: Option<Py<PyAny>>,
     /// `() -> Governor`: decides, attempt by attempt, what of a stream is handed out and when.
@@ -61,6 +64,7 @@ impl ByHand {
             source: plan.source.clone(),
             retry: plan.retry.clone(),
             timeout: plan.timeout,
+            limits: plan.limits.clone(),
             target: Target::Breaker(Arc::clone(&whole)),
             exhausted: plan.exhausted,
             fallback: plan.fallback,
@@ -86,6 +90,7 @@ impl Wiring {
             governor,
             substitute,
             pulse,
+            weights: _,
             plan,
             judge,
         } = self;
@@ -97,6 +102,7 @@ impl Wiring {
             fallback: None,
             hedge: None,
             timeout,
+            limits,
             target,
             source: _,
             exhausted: _,
@@ -106,7 +112,9 @@ impl Wiring {
             return None;
         };
         match target {
-            Target::Breaker(breaker) if !timeout.is_on() && judge.trusts_values() => Some(breaker),
+            Target::Breaker(breaker) if !timeout.is_on() && limits.are_off() && judge.trusts_values() => {
+                Some(breaker)
+            }
             _ => None,
         }
     }
@@ -116,6 +124,7 @@ impl Wiring {
         self.judge.traverse(visit)?;
         visit.call(&self.backoff)?;
         visit.call(&self.key)?;
+        self.weights.traverse(visit)?;
         visit.call(&self.validate)?;
         visit.call(&self.governor)?;
         if let Some(hedging) = &self.hedging {

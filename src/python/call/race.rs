@@ -21,8 +21,7 @@ use super::substitute::Instead;
 use super::under_way::Call;
 use super::wait::{self, Look, Nap};
 use crate::base::ConfigError;
-use crate::base::Time;
-use crate::pipeline::{Attempt, Finish, Step};
+use crate::pipeline::{Attempt, Finish, Pause, Step};
 use crate::policy::timeout::{Expiry, Which};
 use crate::python::once::{Once, intern};
 use crate::python::{errors, judge, switches};
@@ -76,7 +75,7 @@ struct Run {
 enum Pending {
     #[default]
     Nothing,
-    Sleep(Time),
+    Sleep(Pause),
     End(Finish),
 }
 
@@ -227,7 +226,7 @@ impl Race {
     /// An awaitable that ends when one of our clocks, or a hedge, is due; `None` if nothing is.
     fn rest(&self, py: Python<'_>) -> PyResult<Option<Rest>> {
         let due = self.with_call(|call| Ok(call.due()))?;
-        due.map(|due| Nap::until(py, due).map(|nap| Rest(Mutex::new(Some(nap))))).transpose()
+        due.map(|due| Nap::until(py, due.into()).map(|nap| Rest(Mutex::new(Some(nap))))).transpose()
     }
 
     /// The attempts whose clock has run out.
@@ -267,7 +266,7 @@ impl Race {
     fn asleep(&self, py: Python<'_>) -> PyResult<Rest> {
         let until = match std::mem::take(&mut *self.pending.lock()) {
             Pending::Sleep(until) => until,
-            Pending::Nothing | Pending::End(_) => clock::now(),
+            Pending::Nothing | Pending::End(_) => clock::now().into(),
         };
         Ok(Rest(Mutex::new(Some(Nap::until(py, until)?))))
     }

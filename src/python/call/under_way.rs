@@ -11,7 +11,7 @@ use super::raw::Visitor;
 use super::scope::{self, CallId, Scope};
 use super::substitute::Substitute;
 use crate::base::{Event, EventKind, Rejection, Time, Verdict};
-use crate::pipeline::{Attempt, Execution, Finish, Moment, Step, Target};
+use crate::pipeline::{Attempt, Costs, Execution, Finish, Moment, Step, Target};
 use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::Phase;
 use crate::python::{convert, errors, events, judge, switches};
@@ -87,8 +87,13 @@ impl Call {
         guard.keep_beating()?;
         let plan = guard.plan();
         let key = guard.key(py, &plan, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
+        let costs = if self.passes {
+            Costs::default()
+        } else {
+            guard.wiring().weights.weigh(self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?
+        };
         let inherited = if self.passes { None } else { scope::inherited(py)? };
-        let (execution, step) = moment(|at| Execution::start(plan, key, inherited, at));
+        let (execution, step) = moment(|at| Execution::start_weighed(plan, key, costs, inherited, at));
         self.execution = Some(execution);
         Ok(step)
     }

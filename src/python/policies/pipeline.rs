@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
-use super::{CircuitBreaker, HedgePolicy, Retry, Timeout};
+use super::{CircuitBreaker, ConcurrencyLimit, HedgePolicy, RateLimit, Retry, Timeout, Weights, limits};
 use crate::base::Source;
-use crate::pipeline::{Exhausted, Plan, Target};
+use crate::pipeline::{Exhausted, Limits, Plan, Target};
 use crate::policy::fallback::FallbackConfig;
 use crate::policy::timeout::TimeoutConfig;
 use crate::python::call::{ByHand, Callee, Colour, Guard, GuardRef, Hedging, Substitute, Wiring};
@@ -28,6 +29,8 @@ pub struct Parts<'py> {
     pub timeout: Option<Bound<'py, Timeout>>,
     /// `exc -> Verdict`.
     pub classify: Bound<'py, PyAny>,
+    /// The limits, and what weighs a call for them.
+    pub limits: (Limits, Weights),
     /// Whom to ask.
     pub target: Target,
     /// What to do when no node may be asked.
@@ -61,6 +64,7 @@ impl Parts<'_> {
             source: self.source,
             retry: retry.map(|retry| retry.config().clone()),
             timeout: self.timeout.map_or_else(TimeoutConfig::default, |timeout| timeout.get().config()),
+            limits: self.limits.0,
             target: self.target,
             exhausted: self.exhausted,
             fallback: self.fallback.as_ref().map(fallback_config).transpose()?,
@@ -74,6 +78,7 @@ impl Parts<'_> {
             judge,
             backoff,
             key: self.key,
+            weights: self.limits.1,
             validate,
             governor,
             resume,
@@ -99,6 +104,8 @@ pub struct Pipeline {
     retry: Option<Py<Retry>>,
     timeout: Option<Py<Timeout>>,
     breaker: Option<Py<CircuitBreaker>>,
+    bulkhead: Option<Py<ConcurrencyLimit>>,
+    rates: Vec<Py<RateLimit>>,
 }
 
 impl Pipeline {
@@ -112,11 +119,14 @@ impl Pipeline {
 impl Pipeline {
     #[new]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
-    #[pyo3(signature = (*, retry, breaker, timeout, classify, answers, name, fallback=None, like=None))]
+    #[pyo3(signature = (*, retry, breaker, timeout, bulkhead, rates, classify, answers, name, fallback=None,
+                        like=None))]
     fn new(
         retry: Option<Bound<'_, Retry>>,
         breaker: Option<Bound<'_, CircuitBreaker>>,
         timeout: Option<Bound<'_, Timeout>>,
+        bulkhead: Option<Bound<'_, ConcurrencyLimit>>,
+        rates: Vec<Bound<'_, RateLimit>>,
         classify: Bound<'_, PyAny>,
         answers: Answers,
         name: &str,
@@ -135,6 +145,7 @@ impl Pipeline {
             retry,
             timeout,
             classify,
+            limits: limits(&rates, bulkhead.as_ref()),
             target,
             exhausted: Exhausted::default(),
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
@@ -146,7 +157,14 @@ impl Pipeline {
         let mut wiring = parts.wire()?;
         wiring.by_hand = whole.map(|whole| ByHand::of(whole, &wiring.plan));
         let wiring = Arc::new(wiring);
-        Ok(Self { wiring, retry: kept.0, timeout: kept.1, breaker: breaker.map(Bound::unbind) })
+        Ok(Self {
+            wiring,
+            retry: kept.0,
+            timeout: kept.1,
+            breaker: breaker.map(Bound::unbind),
+            bulkhead: bulkhead.map(Bound::unbind),
+            rates: rates.into_iter().map(Bound::unbind).collect(),
+        })
     }
 
     /// Its label.
@@ -179,6 +197,22 @@ impl Pipeline {
         self.breaker.as_ref().map(|policy| policy.clone_ref(py))
     }
 
+    /// Its concurrency limit, or `None`.
+    #[getter]
+    fn bulkhead(&self, py: Python<'_>) -> Option<Py<ConcurrencyLimit>> {
+        self.bulkhead.as_ref().map(|policy| policy.clone_ref(py))
+    }
+
+    /// Its rate limit, a tuple of them where there are several, or `None`.
+    #[getter]
+    fn rate_limit(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(match self.rates.as_slice() {
+            [] => None,
+            [rate] => Some(rate.clone_ref(py).into_any()),
+            several => Some(PyTuple::new(py, several)?.into_any().unbind()),
+        })
+    }
+
     /// Its breaker's metrics, or `None`.
     #[getter]
     fn metrics(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
@@ -201,6 +235,8 @@ impl Pipeline {
         self.wiring.traverse(&visit)?;
         visit.call(&self.retry)?;
         visit.call(&self.timeout)?;
-        visit.call(&self.breaker)
+        visit.call(&self.breaker)?;
+        visit.call(&self.bulkhead)?;
+        self.rates.iter().try_for_each(|rate| visit.call(rate))
     }
 }

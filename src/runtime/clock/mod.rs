@@ -23,7 +23,7 @@ mod timers;
 mod wait;
 
 pub use timers::{Busy, Callback, TimerHandle, call_at};
-pub use wait::{Waited, sleep_until, wait_until};
+pub use wait::{Bell, Waited, sleep_until, wait_for, wait_until};
 
 use std::fmt;
 use std::sync::OnceLock;

@@ -1,6 +1,7 @@
 //! Waiting until a moment, on a thread or in a task; both under either clock.
 
 use std::sync::Arc;
+use std::task::Wake;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -25,10 +26,17 @@ pub enum Waited {
     Interrupted,
 }
 
-#[derive(Default)]
-struct Bell {
+/// What ends a wait on a thread before its time. As a waker it is for whoever waits in a line.
+#[derive(Debug, Default)]
+pub struct Bell {
     rung: Mutex<Option<Busy>>,
     heard: Condvar,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring(Busy::begin());
+    }
 }
 
 impl Bell {
@@ -54,13 +62,31 @@ impl Bell {
 pub fn wait_until(
     due: Time,
     slice: Duration,
+    carried: Busy,
+    interrupted: &mut dyn FnMut() -> bool,
+) -> Waited {
+    let mut carried = carried;
+    while now() < due {
+        let bell = Arc::new(Bell::default());
+        match wait_for(&bell, due, slice, carried, interrupted) {
+            Waited::Due(busy) => carried = busy,
+            Waited::Interrupted => return Waited::Interrupted,
+        }
+    }
+    Waited::Due(carried)
+}
+
+/// The same until `due` or until `bell` is rung, whichever comes first; it may also end for no reason.
+pub fn wait_for(
+    bell: &Arc<Bell>,
+    due: Time,
+    slice: Duration,
     mut carried: Busy,
     interrupted: &mut dyn FnMut() -> bool,
 ) -> Waited {
     let slice = slice.clamp(SHORTEST_SLICE, LONGEST_SLICE);
-    while now() < due {
-        let bell = Arc::new(Bell::default());
-        let ring = bell.clone();
+    if now() < due {
+        let ring = Arc::clone(bell);
         let _timer = call_at(due, Box::new(move |busy| ring.ring(busy)));
         drop(std::mem::take(&mut carried));
         loop {

@@ -133,6 +133,19 @@ fn flush_waits_until_the_taken_is_handled() {
 #[test]
 fn a_line_reads_like_one() {
     let source = Source::new("pool");
-    let event = Event::RecoveryCompleted { source, node: "a".into(), downtime: Duration::from_millis(2500) };
+    let (node, downtime) = ("a".into(), Duration::from_millis(2500));
+    let event = Event::RecoveryCompleted { source: source.clone(), node, downtime };
     assert_eq!(Line(&event).to_string(), "pool: recovery_completed node=a downtime=2.500s");
+    assert_eq!(Sentence(&event).to_string(), "pool: recovery completed (node a, downtime 2.5)");
+    let bare = Event::CircuitHalfOpened { source };
+    assert_eq!(Sentence(&bare).to_string(), "pool: circuit half opened");
+}
+
+#[test]
+fn remarks_are_handed_out_with_the_events() {
+    let _listening = listening();
+    let line = Remark { level: tracing::Level::INFO, target: "holdfast", text: "well".into(), kind: None };
+    remark(line.clone());
+    assert!(!flush(Duration::from_millis(1)), "nobody took it");
+    assert_eq!(take(SOON).remarks, [line]);
 }

@@ -58,6 +58,16 @@ pub enum Heard {
     Nothing,
 }
 
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Beat => f.write_str("beats"),
+            Self::Miss(reason) => write!(f, "misses ({reason})"),
+            Self::Nothing => f.write_str("could not be asked: we were held up"),
+        }
+    }
+}
+
 impl Answer {
     /// An answer that came without a clock.
     #[must_use]
