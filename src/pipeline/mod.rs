@@ -29,6 +29,7 @@
 //! reports back. A policy that is not configured costs nothing.
 
 mod attempts;
+mod degrade;
 mod execution;
 mod gates;
 mod plan;

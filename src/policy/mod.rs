@@ -4,7 +4,6 @@
 //! above puts them in order, the runtime does what they say.
 
 pub mod breaker;
-pub mod chaos;
 pub mod fallback;
 pub mod hedge;
 pub mod limit;

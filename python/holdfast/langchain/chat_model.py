@@ -28,6 +28,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from holdfast._chat import for_chat
 from holdfast.langchain._copies import quiet_model
+from holdfast.langchain._instead import told_of
 from holdfast.langchain._messages import Attempts, Resumable, arelay, relay, sign_result
 from holdfast.langchain._nodes import marks_its_ends
 
@@ -136,7 +137,7 @@ def _generate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
         number = attempts.begin(inner.rate_limiter)
         return sign_result(inner._generate(*args, **kwargs), attempts=number)
 
-    return cast("ChatResult", self._holdfast_pipeline.call(attempt))
+    return cast("ChatResult", self._holdfast_pipeline.call(told_of(attempt, inner, args, kwargs)))
 
 
 async def _agenerate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
@@ -146,7 +147,7 @@ async def _agenerate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
         number = await attempts.abegin(inner.rate_limiter)
         return sign_result(await inner._agenerate(*args, **kwargs), attempts=number)
 
-    return cast("ChatResult", await self._holdfast_pipeline.acall(attempt))
+    return cast("ChatResult", await self._holdfast_pipeline.acall(told_of(attempt, inner, args, kwargs)))
 
 
 def _stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
@@ -157,7 +158,9 @@ def _stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChun
         now, named = given.changed(inner, other, others)
         return relay(inner._stream(*now, **named), **({} if other or others else {"attempts": number}))
 
-    return cast("Iterator[ChatGenerationChunk]", self._holdfast_pipeline.stream(attempt))
+    return cast(
+        "Iterator[ChatGenerationChunk]", self._holdfast_pipeline.stream(told_of(attempt, inner, args, kwargs))
+    )
 
 
 def _astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
@@ -171,7 +174,10 @@ def _astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerati
             async for chunk in chunks:
                 yield chunk
 
-    return cast("AsyncIterator[ChatGenerationChunk]", self._holdfast_pipeline.astream(attempt))
+    return cast(
+        "AsyncIterator[ChatGenerationChunk]",
+        self._holdfast_pipeline.astream(told_of(attempt, inner, args, kwargs)),
+    )
 
 
 def _event_stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:

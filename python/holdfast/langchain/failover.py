@@ -21,6 +21,7 @@ from pydantic import PrivateAttr
 from holdfast._chat import completion_of
 from holdfast._completion import Completion
 from holdfast.langchain._bindings import Recipe, bound_arguments, rebind
+from holdfast.langchain._instead import told_of
 from holdfast.langchain._messages import Attempts, Resumable, arelay, as_chunk, relay, sign_result
 from holdfast.langchain._nodes import Targets, manager_for_llms, marks_its_ends, takes_run_manager
 
@@ -136,7 +137,7 @@ class FailoverChatModel(BaseChatModel):
             result = self._generate_on(model, messages, stop, run_manager, kwargs)
             return sign_result(result, node=node.name, attempts=number)
 
-        return cast("ChatResult", self._manager.run(attempt))
+        return cast("ChatResult", self._manager.run(self._told_of(attempt, messages, stop, kwargs)))
 
     async def _agenerate(
         self,
@@ -153,7 +154,7 @@ class FailoverChatModel(BaseChatModel):
             result = await self._agenerate_on(model, messages, stop, run_manager, kwargs)
             return sign_result(result, node=node.name, attempts=number)
 
-        return cast("ChatResult", await self._manager.arun(attempt))
+        return cast("ChatResult", await self._manager.arun(self._told_of(attempt, messages, stop, kwargs)))
 
     def _stream(
         self,
@@ -175,7 +176,10 @@ class FailoverChatModel(BaseChatModel):
                 chunks = iter([as_chunk(self._generate_on(model, asked, stop, run_manager, named))])
             return relay(chunks, **({} if other or others else {"node": node.name, "attempts": number}))
 
-        return cast("Iterator[ChatGenerationChunk]", self._manager.run_stream(attempt))
+        return cast(
+            "Iterator[ChatGenerationChunk]",
+            self._manager.run_stream(self._told_of(attempt, messages, stop, kwargs)),
+        )
 
     def _astream(
         self,
@@ -200,7 +204,13 @@ class FailoverChatModel(BaseChatModel):
                 async for chunk in relayed:
                     yield chunk
 
-        return cast("AsyncIterator[ChatGenerationChunk]", self._manager.run_astream(attempt))
+        return cast(
+            "AsyncIterator[ChatGenerationChunk]",
+            self._manager.run_astream(self._told_of(attempt, messages, stop, kwargs)),
+        )
+
+    def _told_of(self, attempt: Any, messages: Any, stop: Any, kwargs: dict[str, Any]) -> Any:
+        return told_of(attempt, self._primary, (messages, stop), kwargs)
 
     def _generate_on(
         self,

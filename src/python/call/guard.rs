@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
-use super::{Callee, Colour, Hedging, Substitute, async_stream, coroutine, function, generator, race};
+use super::{Callee, Colour, Hedging, Substitute, async_stream, coroutine, function, generator, hedging};
 use crate::base::Rejection;
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
@@ -166,8 +166,8 @@ impl Guard {
         let hedged = wiring.hedging.is_some();
         let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone, refuser: OnceLock::new() };
         let vectorcall = match colour {
-            Colour::Function if hedged => race::function,
-            Colour::Coroutine if hedged => race::coroutine,
+            Colour::Function if hedged => hedging::function,
+            Colour::Coroutine if hedged => hedging::coroutine,
             Colour::Function => function::vectorcall(&guard),
             Colour::Coroutine => coroutine::vectorcall,
             Colour::Generator => generator::vectorcall,

@@ -8,43 +8,21 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::guard::{GuardRef, packed};
+use super::guard::GuardRef;
 use super::history;
-use super::resume::{Input, unmistakable};
+use super::rest::Rest;
 use super::scope::{self, Scope};
 use super::substitute::Instead;
 use super::under_way::Call;
-use super::wait::{self, Look, Nap};
-use crate::base::ConfigError;
+use super::wait;
 use crate::pipeline::{Attempt, Finish, Pause, Step};
 use crate::policy::timeout::{Expiry, Which};
-use crate::python::once::{Once, intern};
-use crate::python::{errors, judge, switches};
+use crate::python::errors;
 use crate::runtime::clock::{self, Busy};
-
-/// Python's half of a hedge, and may there be threads?
-#[derive(Debug)]
-pub struct Hedging {
-    half: Py<PyAny>,
-    threads: bool,
-}
-
-impl Hedging {
-    /// By a `holdfast._hedge.Hedge`.
-    pub fn new(half: &Bound<'_, PyAny>, threads: bool) -> Self {
-        Self { half: half.clone().unbind(), threads }
-    }
-
-    /// The object itself, for Python's garbage collector.
-    pub const fn half(&self) -> &Py<PyAny> {
-        &self.half
-    }
-}
 
 /// One call and its attempts under way.
 #[pyclass(frozen, weakref, module = "holdfast._native")]
@@ -226,7 +204,7 @@ impl Race {
     /// An awaitable that ends when one of our clocks, or a hedge, is due; `None` if nothing is.
     fn rest(&self, py: Python<'_>) -> PyResult<Option<Rest>> {
         let due = self.with_call(|call| Ok(call.due()))?;
-        due.map(|due| Nap::until(py, due.into()).map(|nap| Rest(Mutex::new(Some(nap))))).transpose()
+        due.map(|due| Rest::until(py, due.into())).transpose()
     }
 
     /// The attempts whose clock has run out.
@@ -268,7 +246,7 @@ impl Race {
             Pending::Sleep(until) => until,
             Pending::Nothing | Pending::End(_) => clock::now().into(),
         };
-        Ok(Rest(Mutex::new(Some(Nap::until(py, until)?))))
+        Rest::until(py, until)
     }
 
     /// That wait is over.
@@ -327,152 +305,5 @@ impl Race {
         visit.call(&self.kwargs)?;
         let Some(call) = self.call.try_lock() else { return Ok(()) };
         call.as_ref().map_or(Ok(()), |call| call.traverse(&visit))
-    }
-}
-
-/// A sleep of ours, to be awaited once.
-#[pyclass(frozen, weakref, module = "holdfast._native")]
-#[derive(Debug)]
-pub struct Rest(Mutex<Option<Nap>>);
-
-impl Rest {
-    fn step(&self, py: Python<'_>, input: Input<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let Some(nap) = self.0.lock().take() else { return Ok(None) };
-        match nap.look(py, input) {
-            Look::Asleep(on) => {
-                *self.0.lock() = Some(nap);
-                Ok(Some(on))
-            }
-            Look::Awake(_busy) => Ok(None),
-            Look::Raised(error) => Err(unmistakable(py, error, "coroutine")),
-        }
-    }
-}
-
-#[pymethods]
-impl Rest {
-    const fn __await__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    const fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.step(py, Input::none(py))
-    }
-
-    /// Resumes it.
-    fn send(&self, py: Python<'_>, _value: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let on = self.step(py, Input::none(py))?;
-        on.ok_or_else(|| pyo3::exceptions::PyStopIteration::new_err((py.None(),)))
-    }
-
-    /// Raises an exception inside of it.
-    #[pyo3(signature = (typ, val=None, tb=None))]
-    fn throw(
-        &self,
-        py: Python<'_>,
-        typ: Bound<'_, PyAny>,
-        val: Option<Bound<'_, PyAny>>,
-        tb: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let on = self.step(py, Input::thrown(typ, val, tb)?)?;
-        on.ok_or_else(|| pyo3::exceptions::PyStopIteration::new_err((py.None(),)))
-    }
-
-    /// Gives it up.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let taken = self.0.lock().take();
-        taken.map_or(Ok(()), |nap| nap.inner().bind(py).call_method0(intern!(py, "close")).map(drop))
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Some(nap) = self.0.try_lock() else { return Ok(()) };
-        nap.as_ref().map_or(Ok(()), |nap| visit.call(nap.inner()))
-    }
-}
-
-/// How Python calls a guard of a coroutine function that may be hedged.
-#[expect(unsafe_code, reason = "it is called from C")]
-pub unsafe extern "C" fn coroutine(
-    guard: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    nargsf: usize,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: these are the arguments of a vectorcall of a guard.
-    unsafe { packed(guard, args, nargsf, names, start_coroutine) }
-}
-
-/// How Python calls a guard of a function that may be hedged.
-#[expect(unsafe_code, reason = "it is called from C")]
-pub unsafe extern "C" fn function(
-    guard: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    nargsf: usize,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: these are the arguments of a vectorcall of a guard.
-    unsafe { packed(guard, args, nargsf, names, start_function) }
-}
-
-fn start_coroutine(
-    guard: &GuardRef,
-    args: Bound<'_, PyTuple>,
-    kwargs: Option<Bound<'_, PyDict>>,
-) -> PyResult<Py<PyAny>> {
-    static RUN: Once<Py<PyAny>> = Once::new();
-    let py = args.py();
-    if !is_safe(guard, &args, kwargs.as_ref())? {
-        return super::coroutine::call(guard, args, kwargs);
-    }
-    let race = Race::new(guard.clone_ref(py), args, kwargs, 1);
-    let made = RUN.import(py, "holdfast._race", "arun")?.call1((race,))?;
-    for name in [intern!(py, "__name__"), intern!(py, "__qualname__")] {
-        if let Some(known) = guard.bind(py).getattr_opt(name)? {
-            made.setattr(name, known)?;
-        }
-    }
-    Ok(made.unbind())
-}
-
-fn start_function(
-    guard: &GuardRef,
-    args: Bound<'_, PyTuple>,
-    kwargs: Option<Bound<'_, PyDict>>,
-) -> PyResult<Py<PyAny>> {
-    static RUN: Once<Py<PyAny>> = Once::new();
-    let py = args.py();
-    if !is_safe(guard, &args, kwargs.as_ref())? {
-        return super::function::call(guard, args, kwargs);
-    }
-    if !guard.get().wiring().hedging.as_ref().is_some_and(|hedging| hedging.threads) {
-        let rule = "be True for sync calls to be hedged: the attempts run in threads of their own";
-        return Err(errors::config(py, &ConfigError::new("threads", rule, "False")));
-    }
-    let race = Race::new(guard.clone_ref(py), args, kwargs, 1);
-    Ok(RUN.import(py, "holdfast._race", "run")?.call1((race,))?.unbind())
-}
-
-/// Has the caller declared this call safe to be made twice (A10)? A declaration that raises declares nothing.
-fn is_safe(
-    guard: &GuardRef,
-    args: &Bound<'_, PyTuple>,
-    kwargs: Option<&Bound<'_, PyDict>>,
-) -> PyResult<bool> {
-    let py = args.py();
-    let guard = guard.get();
-    let Some(hedging) = guard.wiring().hedging.as_ref().filter(|_| !switches::is_inactive()) else {
-        return Ok(false);
-    };
-    let half = hedging.half.bind(py);
-    let function = guard.callee().function();
-    let none = PyDict::new(py);
-    let asked = half.call_method1(intern!(py, "_is_safe"), (function, args, kwargs.unwrap_or(&none)));
-    match asked.and_then(|answer| answer.is_truthy()) {
-        Ok(safe) => Ok(safe),
-        Err(broken) => judge::report(broken, half).map(|()| false),
     }
 }
