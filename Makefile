@@ -16,6 +16,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14 python3.14t
 PROFILE ?= release
 VENV ?= .venv
 SCORE := .venvs/scoreboard
+BENCH := .venvs/bench
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PY := $(abspath $(VENV))/bin/python
 CORE := --locked --no-default-features
@@ -37,7 +38,7 @@ DENY := $(TARGET)/tools/bin/cargo-deny
 INTEGRATED := $(VENV)/.has-$(PROFILE)-wheel-with-all
 
 # Folders too: their time changes when a file goes away.
-CRATE := Cargo.toml Cargo.lock build.rs $(shell find src -type d -o -name '*.rs')
+CRATE := Cargo.toml Cargo.lock build.rs tools/notices.py $(shell find src -type d -o -name '*.rs')
 PACKAGE := pyproject.toml README.md LICENSE-MIT LICENSE-APACHE \
 	$(shell find python -not -path '*/__pycache__*' -not -name '*.so')
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
@@ -126,11 +127,15 @@ stubtest: $(INTEGRATED)
 	@ls $(VENV)/lib/python*/site-packages/holdfast/{_native.pyi,py.typed}
 	cd $(VENV) && $(PY) -P -m mypy.stubtest holdfast._native
 
-## bench: the benchmarks of both languages
+## bench: the benchmarks of both languages, and the budget table beside the peers (BUDGET=--only=async for some)
 .PHONY: bench
 bench: $(INTEGRATED)
 	$(if $(wildcard benches/*.rs),cargo bench $(CORE))
 	for bench in $(wildcard benches/python/*.py); do $(PY) -P $$bench; done
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet -r benches/budget/requirements.txt
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(BENCH)/bin/python -P benches/budget $(BUDGET)
 
 ## docs: these pages as HTML into reports/docs; every warning is an error
 .PHONY: docs
@@ -138,6 +143,13 @@ docs: $(INTEGRATED)
 	$(PIP) --group docs
 	$(PY) -P -m sphinx --fail-on-warning --keep-going --quiet --builder html docs reports/docs
 	@echo "reports/docs/index.html"
+
+## package: the wheel and the sdist, installed into empty environments as users would, with each extra
+.PHONY: package
+package: $(BUILT)
+	rm -rf reports/sdist
+	$(PY) -m maturin sdist --out reports/sdist
+	$(PY) tools/try_package.py $(WHEELS)/*.whl reports/sdist/*.tar.gz
 
 ## scoreboard: one suite of breaker behaviours, asked of ours and of every breaker on PyPI
 .PHONY: scoreboard
@@ -154,9 +166,12 @@ faults: $(INTEGRATED)
 	cd tests/python && $(PY) -W ignore -m faults.providers
 	cd tests/python && $(PY) -W ignore -m faults.matrix --json $(abspath reports)/faults.json $(FAULTS)
 
-## soak: what takes long: random tests with many cases, every interleaving of the atomics, licences
+## soak: what takes long: a million calls under faults, forks, exits, random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
-soak: licences
+soak: licences $(INTEGRATED)
+	cd tests/python && $(PY) -m soak.calls
+	cd tests/python && $(PY) -m soak.forks
+	cd tests/python && $(PY) -m soak.exits
 	PROPTEST_CASES=20000 HOLDFAST_CASES=20000 cargo test $(CORE) --release
 	$(if $(wildcard tests/rust/loom.rs),LOOM_MAX_PREEMPTIONS=$${LOOM_MAX_PREEMPTIONS:-3} RUSTFLAGS="--cfg loom" \
 		cargo test $(CORE) --release --target-dir $(TARGET)/loom --test loom)
@@ -217,6 +232,7 @@ $(TOOLS): $(BUILDER) pyproject.toml
 
 $(BUILT): $(BUILDER) $(CRATE) $(PACKAGE)
 	rm -rf $(WHEELS)
+	$(PY) tools/notices.py
 	$(PY) -m maturin build --profile $(PROFILE) --interpreter $(PY) --out $(WHEELS)
 	touch $@
 

@@ -48,6 +48,8 @@ from holdfast._node import Heartbeat, Node
 from holdfast._policies import Pipeline, resilient
 from holdfast._pool import FailoverManager
 from holdfast._probe import HttpProbe, TcpProbe
+from holdfast._process import ProcessNode
+from holdfast._recovery import Restart
 from holdfast._retry import Backoff, Retry, RetryBudget, constant, decorrelated, exponential, linear
 from holdfast._scope import current_attempt, deadline
 from holdfast._timeout import Timeout
@@ -85,11 +87,13 @@ __all__ = [
     "Permit",
     "PhiAccrualDetector",
     "Pipeline",
+    "ProcessNode",
     "RateLimit",
     "RateLimited",
     "RateMetrics",
     "Rejected",
     "Reliability",
+    "Restart",
     "Retry",
     "RetryBudget",
     "Rule",

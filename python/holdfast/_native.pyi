@@ -58,7 +58,9 @@ __all__ = [
     "after_fork_in_parent",
     "ask",
     "before_fork",
+    "check_address",
     "check_heartbeat",
+    "check_recovery",
     "clock_busy",
     "clock_target",
     "close_errands",
@@ -570,6 +572,7 @@ class FailoverManager:
         answers: _Answers,
         exhausted: Literal["fail_fast", "wait", "try_anyway"],
         cooldown_cap: float | timedelta,
+        recovery: tuple[int, _Seconds, Backoff, _Seconds],
         fallback: object = None,
         hedge: tuple[Hedge, bool] | None = None,
     ) -> Self: ...
@@ -620,6 +623,8 @@ class FailoverManager:
     ) -> Race: ...
     def _views(self) -> list[NodeView]: ...
     def _add(self, row: _NodeRow) -> None: ...
+    def _process_ended(self, name: str, how: str) -> None: ...
+    def _process_started(self, name: str) -> None: ...
     def _explain(self) -> list[tuple[str, str]]: ...
 
 @final
@@ -635,6 +640,7 @@ class Order:
     def awake(self) -> None:
         """Whoever does the task is awake."""
 
+@disjoint_base
 class FailureDetector:
     """A detector that hears beats and misses, and tells what it thinks."""
 
@@ -865,6 +871,12 @@ class GuardedAsyncGenerator:
 
 def check_heartbeat(*fields: Any) -> None:
     """Refuses the fields of a heartbeat that break a rule."""
+
+def check_recovery(*fields: Any) -> None:
+    """Refuses the fields of a recovery that break a rule."""
+
+def check_address(address: str) -> None:
+    """Refuses what is neither `host:port` nor a URL."""
 
 def ask(how: _Asked, timeout: _Seconds) -> bool:
     """Asks once, natively, with the GIL released: is there a sign of life within `timeout`?"""

@@ -78,6 +78,10 @@ class Node(Value):
             domains=tuple(domains),
         )
 
+    def _retargeted(self, target: Any) -> Node:
+        """The same node with another target."""
+        return Node(**{**self._fields(), "target": target})
+
     def __repr__(self) -> str:
         # The target's own repr may hold a key.
         return f"Node({self.name!r}, <{type(self.target).__name__}>, weight={self.weight}, tier={self.tier})"

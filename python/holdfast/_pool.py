@@ -14,6 +14,8 @@ from holdfast._home import Home
 from holdfast._limits import as_bulkhead, as_rates
 from holdfast._node import Heartbeat, Node
 from holdfast._policies import as_breaker, as_retry, as_timeout, checked_answers, compose
+from holdfast._processes import Processes
+from holdfast._recovery import Restart, as_restart, care_of
 from holdfast._values import DEFAULT, Default, State, label
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
@@ -81,6 +83,8 @@ class FailoverManager(State, _native.FailoverManager):
             it one call asks again. 600.
         threads: Let ``acall`` run sync targets in a thread, and ``call`` run async ones in a loop of their
             own.
+        recovery: How a node that is out is brought back: a :class:`Restart`, or a function or async function of the
+            node. ``None``: nodes that have a way of their own (:class:`ProcessNode`) use that.
         on_alert: Who is told of what somebody may have to do something about: a function or async function
             given an :class:`Alert`, an :class:`AlertRule`, or several of either.
 
@@ -88,12 +92,14 @@ class FailoverManager(State, _native.FailoverManager):
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ("_checks", "_heartbeat", "_home", "_threads")
+    __slots__ = ("_checks", "_heartbeat", "_home", "_processes", "_restart", "_threads")
 
     _checks: bool
     _threads: bool
     _heartbeat: Heartbeat | None
     _home: Home
+    _processes: Processes
+    _restart: Restart
 
     def __new__(
         cls,
@@ -115,6 +121,7 @@ class FailoverManager(State, _native.FailoverManager):
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
         cooldown_cap: Seconds = 600.0,
         threads: bool = False,
+        recovery: Restart | Callable[[Node], object] | None = None,
         on_alert: OnAlert | None = None,
         _rules: Callable[[BaseException], Verdict] = _classify.judge_plain,
         _completion: Completion | None = None,
@@ -134,11 +141,11 @@ class FailoverManager(State, _native.FailoverManager):
         if all(_wrap.is_client(node.target) for node in listed):
             _rules = _classify.classify
         answers = checked_answers(validate, resume, _completion)
-        home = Home()
+        home, restart = Home(), as_restart(recovery)
         self = super().__new__(
             cls,
             name=name,
-            nodes=[_native_node(node, heartbeat, threads, home) for node in listed],
+            nodes=[_native_node(node, heartbeat, threads, home, restart) for node in listed],
             heartbeat=None if heartbeat is None else heartbeat._row(),
             breaker=template,
             retry=retry,
@@ -149,6 +156,7 @@ class FailoverManager(State, _native.FailoverManager):
             answers=answers,
             exhausted=exhausted,
             cooldown_cap=cooldown_cap,
+            recovery=restart._row(),
             fallback=as_fallback(fallback),
             hedge=None if hedged is None else (hedged, bool(threads)),
         )
@@ -156,6 +164,8 @@ class FailoverManager(State, _native.FailoverManager):
         object.__setattr__(self, "_checks", validate is not False)
         object.__setattr__(self, "_heartbeat", heartbeat)
         object.__setattr__(self, "_home", home)
+        object.__setattr__(self, "_restart", restart)
+        object.__setattr__(self, "_processes", Processes(self, listed))
         if on_alert is not None:
             from holdfast import _alerts
 
@@ -292,13 +302,28 @@ class FailoverManager(State, _native.FailoverManager):
         """
         _checked([node])
         attended = _attended(node, self._checks)
-        self._add(_native_node(attended, self._heartbeat, self._threads, self._home))
+        self._add(_native_node(attended, self._heartbeat, self._threads, self._home, self._restart))
+        self._processes.add(attended)
 
     def explain(self) -> dict[str, str]:
         """Per node: ``"ready"``, or exactly why not and until when."""
         return dict(self._explain())
 
     # ---- life ----
+
+    def start(self) -> None:
+        """Starts the processes of nodes that have one, and the heartbeat.
+
+        Waits until the processes can be reached. One that cannot be is logged, its node marked failed, and its
+        recovery begun. Calls work without ``start()``: the heartbeat begins with the first of them.
+        """
+        self._processes.start()
+        super().start()
+
+    def stop(self) -> None:
+        """Ends the heartbeat and the processes it has started; calls still work, and start the heartbeat again."""
+        super().stop()
+        self._processes.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -309,12 +334,20 @@ class FailoverManager(State, _native.FailoverManager):
 
     async def __aenter__(self) -> Self:
         self._home.enter()
-        self.start()
+        if self._processes:
+            import asyncio
+
+            await asyncio.to_thread(self._processes.start)
+        super().start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._home.leave()
-        self.stop()
+        super().stop()
+        if self._processes:
+            import asyncio
+
+            await asyncio.to_thread(self._processes.stop)
 
     def subscribe(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Calls ``listener`` with the events of this manager, its nodes and their breakers."""
@@ -345,11 +378,13 @@ def _attended(node: Node, check: bool) -> Node:
         return node
     from holdfast.clients import attended
 
-    return Node(**{**node._fields(), "target": attended(node.target, check=check)})
+    return node._retargeted(attended(node.target, check=check))
 
 
-def _native_node(node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home) -> tuple[Any, ...]:
-    """What the native manager is told of a node: itself, its numbers, its callables by colour, its heartbeat."""
+def _native_node(
+    node: Node, heartbeat: Heartbeat | None, threads: bool, home: Home, restart: Restart
+) -> tuple[Any, ...]:
+    """What the native manager is told of a node: itself, its numbers, its callables, its heartbeat, its care."""
     own = node.heartbeat if isinstance(node.heartbeat, Heartbeat) else None
     rhythm = own or heartbeat
     how = None
@@ -357,7 +392,8 @@ def _native_node(node: Node, heartbeat: Heartbeat | None, threads: bool, home: H
         how = _probe.how_to_ask(rhythm.probe, node, home)
     callables, domains = _callables(node.target, threads), list(node.domains)
     beat = node.heartbeat is not False, None if own is None else own._row()
-    return node, node.name, node.weight, node.tier, callables, how, domains, beat
+    care = care_of(node, restart, home)
+    return node, node.name, node.weight, node.tier, callables, how, domains, beat, care
 
 
 def _callables(target: Any, threads: bool) -> list[Any]:

@@ -9,7 +9,7 @@ use super::{Attempt, Costs, Exhausted, Finish, Plan, Roster, Step, Target, Tried
 use crate::base::error::RejectionKind;
 use crate::base::{Dice, Event, EventKind, FailureKind, NodeId, Outbox, Rejection, Time, Verdict};
 use crate::policy::breaker::{Breaker, Permit};
-use crate::policy::timeout::{Expiry, Phase, Which};
+use crate::policy::timeout::{Expiry, Phase};
 
 /// The moment, the dice and the outbox: what every step of the machine is given.
 pub struct Moment<'a> {
@@ -98,19 +98,39 @@ impl Execution {
         inherited: Option<Expiry>,
         at: &mut Moment<'_>,
     ) -> (Self, Step) {
-        let own =
-            plan.timeout.total.map(|limit| Expiry { at: at.now.after(limit), which: Which::Total, limit });
-        let mut call = Self {
+        let own = plan.deadline(at.now);
+        let deadline = [own, inherited].into_iter().flatten().min_by_key(|expiry| expiry.at);
+        let mut call = Self { key, costs, ..Self::unbegun(plan, at.now, deadline) };
+        if let Target::Roster(roster) = &call.plan.target {
+            roster.count_call();
+        }
+        let step = call.next_attempt(at);
+        let step = call.or_fall_back(step);
+        (call, step)
+    }
+
+    /// A call whose first attempt is under way already: its driver took it through the breaker's inline door
+    /// at `began`, and now there is more to decide than that door can. There are no limits in its plan.
+    #[must_use]
+    pub fn under_way(plan: Arc<Plan>, permit: Option<(Arc<Breaker>, Permit)>, began: Time) -> Self {
+        let seat = permit.map_or(Held::Nothing, |(breaker, permit)| Held::Permit(breaker, permit));
+        let flight = Some(Flight { number: 1, began, seat, passes: Passes::default() });
+        let deadline = plan.deadline(began);
+        Self { attempts: 1, flight, ..Self::unbegun(plan, began, deadline) }
+    }
+
+    fn unbegun(plan: Arc<Plan>, began: Time, deadline: Option<Expiry>) -> Self {
+        Self {
             plan,
-            key,
-            began: at.now,
-            deadline: [own, inherited].into_iter().flatten().min_by_key(|expiry| expiry.at),
+            key: None,
+            began,
+            deadline,
             attempts: 0,
             retries: 0,
             waited: Duration::ZERO,
             wish: Duration::ZERO,
             committed: false,
-            costs,
+            costs: Costs::default(),
             passes: Passes::default(),
             begun: false,
             latest: None,
@@ -120,13 +140,7 @@ impl Execution {
             unhedged: false,
             tried: Vec::new(),
             history: Vec::new(),
-        };
-        if let Target::Roster(roster) = &call.plan.target {
-            roster.count_call();
         }
-        let step = call.next_attempt(at);
-        let step = call.or_fall_back(step);
-        (call, step)
     }
 
     /// The wait of a [`Step::Sleep`] is over.
@@ -356,10 +370,8 @@ impl Execution {
     }
 
     fn succeeded(&self, missed: Option<Expiry>, at: &mut Moment<'_>) -> Step {
-        if let Some(budget) = self.plan.retry.as_ref().and_then(|r| r.budget.as_ref())
-            && self.attempts == 1
-        {
-            budget.deposit();
+        if self.attempts == 1 {
+            self.plan.deposit();
         }
         let Some(expiry) = missed else { return Step::Finish(Finish::Return) };
         at.out.emit(EventKind::CallTimedOut, || Event::CallTimedOut {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Limits, Roster};
-use crate::base::Source;
+use crate::base::{Source, Time};
 use crate::policy::breaker::{Breaker, Keyed};
 use crate::policy::fallback::FallbackConfig;
 use crate::policy::hedge::Hedge;
 use crate::policy::retry::{Backoff, RetryConfig};
-use crate::policy::timeout::TimeoutConfig;
+use crate::policy::timeout::{Expiry, Phase, TimeoutConfig, Which};
 
 /// What to do when no node may be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,6 +118,26 @@ impl Plan {
             (None, _) => 1,
         };
         self.cap.map_or(allowed, |cap| allowed.min(cap))
+    }
+
+    /// The moment by which a call that begins at `began` must be over.
+    #[must_use]
+    pub fn deadline(&self, began: Time) -> Option<Expiry> {
+        self.timeout.total.map(|limit| Expiry { at: began.after(limit), which: Which::Total, limit })
+    }
+
+    /// The clock that a first attempt which answers at `now` has missed, if it and its call began at `began`.
+    #[must_use]
+    pub fn missed(&self, began: Time, now: Time) -> Option<Expiry> {
+        let clock = self.timeout.binding(Phase::Answer, self.deadline(began), began, began);
+        clock.filter(|expiry| expiry.at < now)
+    }
+
+    /// A first attempt has succeeded: the budget earns (A3).
+    pub fn deposit(&self) {
+        if let Some(budget) = self.retry.as_ref().and_then(|retry| retry.budget.as_ref()) {
+            budget.deposit();
+        }
     }
 
     /// The longest wait inside a call that the callee may ask for; none: such wishes are not heard.

@@ -94,7 +94,7 @@ impl Execution {
 
     /// The attempts under way.
     #[must_use]
-    pub fn under_way(&self) -> Vec<u32> {
+    pub fn racers(&self) -> Vec<u32> {
         self.flights().map(|flight| flight.number).collect()
     }
 

@@ -195,6 +195,8 @@ impl Members {
         let change = node.convict(by, why, now);
         match by {
             Evidence::Report => self.tell(id, change, &format!("report: {why}"), out),
+            // Whoever watches the process reports it; the words say which.
+            Evidence::Process => self.tell(id, change, &format!("report: process {why}"), out),
             Evidence::Heartbeat | Evidence::Breaker => self.tell(id, change, by.as_str(), out),
         }
     }

@@ -25,6 +25,7 @@ mod failover;
 mod heartbeat;
 mod members;
 mod node;
+mod recovery;
 mod reliability;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ mod view;
 pub use balancer::{Balancer, RoundRobin};
 pub use config::{HeartbeatConfig, NodeConfig};
 pub use detector::{Deadline, DeadlineConfig, Detector, DetectorConfig, Opinion, Phi, PhiConfig, Threshold};
+pub use recovery::{Ill, Recovery, RecoveryConfig, Treatment};
 pub use reliability::{Record, Reliability};
 pub use view::{Cooling, Evidence, NodeState, NodeView};
 
@@ -301,6 +303,14 @@ impl Pool {
     #[must_use]
     pub fn name_of(&self, node: NodeId) -> Arc<str> {
         self.members.lock().name(node)
+    }
+
+    /// The heartbeat that asks `node`, if one does.
+    #[must_use]
+    pub fn asked_by(&self, node: NodeId) -> Option<HeartbeatConfig> {
+        let members = self.members.lock();
+        members.schedule.due_of(node)?;
+        members.schedule.config_of(node).cloned()
     }
 
     /// From now on the reliability of the nodes is watched; those that join are watched by themselves.

@@ -43,11 +43,13 @@ pub enum Evidence {
     Breaker,
     /// An outside monitor reported it.
     Report,
+    /// Its process, which is ours, has ended.
+    Process,
 }
 
 impl Evidence {
     /// Every kind of evidence.
-    pub const ALL: [Self; 3] = [Self::Heartbeat, Self::Breaker, Self::Report];
+    pub const ALL: [Self; 4] = [Self::Heartbeat, Self::Breaker, Self::Report, Self::Process];
 
     /// The word events use.
     #[must_use]
@@ -56,6 +58,7 @@ impl Evidence {
             Self::Heartbeat => "heartbeat",
             Self::Breaker => "breaker",
             Self::Report => "report",
+            Self::Process => "process",
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::iter;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -15,13 +16,15 @@ use super::call::signal;
 use super::convert::{count, given, positive_span, real, span};
 use super::detector::FailureDetector;
 use super::errands::{PythonProbe, Task};
+use super::policies::Backoff;
 use super::{bridge, errands, errors, events};
 use crate::base::{NodeId, Time};
 use crate::pipeline::Roster;
-use crate::pool::{DetectorConfig, HeartbeatConfig};
+use crate::pool::{DetectorConfig, HeartbeatConfig, RecoveryConfig};
 use crate::runtime::clock::{self, Busy, Waited};
 use crate::runtime::engine;
 use crate::runtime::errands::Job;
+use crate::runtime::medic::{Care, Cares, Medic, MedicConfig};
 use crate::runtime::probe::{Heard, HttpProbe, Probe, ProbeTable, TcpProbe};
 use crate::runtime::ticker::Ticker;
 
@@ -29,6 +32,8 @@ use crate::runtime::ticker::Ticker;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often a thread that waits for an answer looks for Ctrl-C (R8).
 const SIGNAL_EVERY: Duration = Duration::from_millis(40);
+/// How long a node that no heartbeat asks may take to be acquitted after a restart.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
 /// A probe that is asked by itself asks for no node of a pool.
 const NOBODY: NodeId = NodeId(u32::MAX);
 
@@ -40,12 +45,24 @@ pub struct Pulse {
     /// The tasks of those asked by Python, for its garbage collector.
     tasks: RwLock<HashMap<NodeId, Job>>,
     ticker: Mutex<Option<Ticker>>,
+    /// How the nodes that are out are restarted.
+    cares: Arc<Cares>,
+    medic: Medic,
 }
 
 impl Pulse {
     /// Silent so far.
-    pub fn new(roster: Arc<Roster>) -> Self {
-        Self { roster, probes: Arc::default(), tasks: RwLock::default(), ticker: Mutex::new(None) }
+    pub fn new(roster: Arc<Roster>, care: MedicConfig) -> Self {
+        let (probes, cares) = (Arc::new(ProbeTable::default()), Arc::new(Cares::default()));
+        let medic = Medic::new(roster.pool(), care, Arc::clone(&probes) as Arc<_>, Arc::clone(&cares));
+        Self { roster, probes, tasks: RwLock::default(), ticker: Mutex::new(None), cares, medic }
+    }
+
+    /// From now on `node` is restarted so when it is out.
+    pub fn care(&self, node: NodeId, care: Care) {
+        let old = self.cares.write().insert(node, care);
+        // Let go outside the lock: it is somebody else's code (R3).
+        drop(old);
     }
 
     /// From now on `node` is asked as `asked` says.
@@ -63,18 +80,23 @@ impl Pulse {
     pub fn remove(&self, node: NodeId) {
         self.probes.remove(node);
         let task = self.tasks.write().remove(&node);
-        drop(task);
+        let care = self.cares.write().remove(&node);
+        drop((task, care));
     }
 
     /// For Python's garbage collector.
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Some(tasks) = self.tasks.try_read() else { return Ok(()) };
-        let mut tasks = tasks.values().filter_map(|job| job.downcast_ref::<Task>());
+        let (Some(tasks), Some(cares)) = (self.tasks.try_read(), self.cares.try_read()) else {
+            return Ok(());
+        };
+        let care = cares.values().flat_map(|care| iter::once(&care.restart).chain(&care.sync_state));
+        let mut tasks = tasks.values().chain(care).filter_map(|job| job.downcast_ref::<Task>());
         tasks.try_for_each(|task| visit.call(&task.0))
     }
 
     /// Starts it, unless it beats already in this process or there is none. Cheap if it beats.
     pub fn ensure(&self) -> PyResult<()> {
+        self.attend()?;
         if self.roster.pool().is_unwatched() {
             return Ok(());
         }
@@ -95,6 +117,17 @@ impl Pulse {
         Ok(())
     }
 
+    /// Begins to restart those who are out, if there is anybody who can be restarted.
+    fn attend(&self) -> PyResult<()> {
+        if self.cares.read().is_empty() {
+            return Ok(());
+        }
+        self.medic.revive().map_err(|error| no_thread(&error))?;
+        errands::ensure_thread();
+        events::ensure_delivery();
+        Ok(())
+    }
+
     /// The pool has changed: somebody may be due earlier than it thinks.
     pub fn wake(&self) {
         if let Some(ticker) = &*self.ticker.lock() {
@@ -106,6 +139,7 @@ impl Pulse {
     pub fn stop(&self) {
         let ticker = self.ticker.lock().take();
         drop(ticker);
+        self.medic.stop();
     }
 }
 
@@ -205,6 +239,36 @@ pub fn config(fields: &Bound<'_, PyTuple>) -> PyResult<HeartbeatConfig> {
     };
     config.validate().map_err(|error| errors::config(fields.py(), &error))?;
     Ok(config)
+}
+
+/// Reads `(max_restarts, within, backoff, timeout)`; `beat` is the heartbeat that a restarted node is given.
+pub fn care(fields: &Bound<'_, PyTuple>, beat: Option<&HeartbeatConfig>) -> PyResult<MedicConfig> {
+    let at = |i| fields.get_item(i);
+    let usual = |beat: &HeartbeatConfig| {
+        let beats = beat.failure_threshold.saturating_add(beat.recovery_threshold);
+        beat.interval.saturating_mul(beats).saturating_add(beat.timeout)
+    };
+    let recovery = RecoveryConfig {
+        max_restarts: count("max_restarts", &at(0)?, 1)?,
+        within: positive_span("within", &at(1)?)?,
+        patience: beat.map_or(RECOVERS_WITHIN, usual),
+    };
+    recovery.validate().map_err(|error| errors::config(fields.py(), &error))?;
+    let backoff = at(2)?.cast::<Backoff>()?.get().law();
+    Ok(MedicConfig { recovery, backoff, timeout: positive_span("timeout", &at(3)?)? })
+}
+
+/// Refuses the fields of a recovery that break a rule.
+#[pyfunction]
+#[pyo3(signature = (*fields))]
+pub fn check_recovery(fields: &Bound<'_, PyTuple>) -> PyResult<()> {
+    care(fields, None).map(drop)
+}
+
+/// Refuses what is neither `host:port` nor a URL.
+#[pyfunction]
+pub fn check_address(py: Python<'_>, address: &str) -> PyResult<()> {
+    TcpProbe::new(address).map(drop).map_err(|error| errors::config(py, &error))
 }
 
 /// Refuses the fields of a heartbeat that break a rule.

@@ -69,7 +69,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<views::Reliability>()?;
     module.add_class::<errands::Order>()?;
     call::Class::publish::<call::Guard>(module)?;
-    module.add_class::<call::Drive>()?;
+    call::Class::publish::<call::Awaitable>(module)?;
+
     module.add_class::<call::Stream>()?;
     module.add_class::<call::AsyncStream>()?;
     module.add_class::<call::StreamStep>()?;
@@ -85,6 +86,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(switches::set_active, module)?)?;
     module.add_function(wrap_pyfunction!(switches::set_testing, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;
+    module.add_function(wrap_pyfunction!(heartbeat::check_recovery, module)?)?;
+    module.add_function(wrap_pyfunction!(heartbeat::check_address, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::ask, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::aask, module)?)?;
     module.add_function(wrap_pyfunction!(errands::take_errands, module)?)?;

@@ -7,6 +7,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use super::errands::Task;
 use super::heartbeat::{self, Asked, Pulse};
 use super::policies::{
     Answers, CircuitBreaker, ConcurrencyLimit, HedgePolicy, Parts, RateLimit, Retry, Timeout, limits,
@@ -21,6 +22,7 @@ use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
 use crate::python::once::intern;
 use crate::runtime::clock;
+use crate::runtime::medic::Care;
 
 /// A pool of nodes and the policies of the calls to them; the instance is the state.
 #[pyclass(subclass, frozen, weakref, module = "holdfast._native")]
@@ -37,13 +39,14 @@ struct Described {
     config: NodeConfig,
     targets: NodeTargets,
     asked: Option<Asked>,
+    care: Option<Care>,
 }
 
 fn config_error(py: Python<'_>, error: &ConfigError) -> PyErr {
     errors::config(py, error)
 }
 
-/// Reads `(node, name, weight, tier, callables, probe, domains, (is heard, own heartbeat))`.
+/// Reads `(node, name, weight, tier, callables, probe, domains, (is heard, own heartbeat), care)`.
 fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
     let row = row.cast::<PyTuple>()?;
     let name: String = row.get_item(1)?.extract()?;
@@ -62,15 +65,21 @@ fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
     config.heartbeat = heard;
     config.own_heartbeat = own.map(|fields| heartbeat::config(&fields)).transpose()?;
     config.validate().map_err(|error| config_error(row.py(), &error))?;
-    Ok(Described { config, targets, asked })
+    let care: Option<(Py<PyAny>, Option<Py<PyAny>>)> = row.get_item(8)?.extract()?;
+    let care =
+        care.map(|(restart, sync)| Care { restart: Task::job(restart), sync_state: sync.map(Task::job) });
+    Ok(Described { config, targets, asked, care })
 }
 
 impl FailoverManager {
-    fn adopt(&self, id: NodeId, targets: NodeTargets, asked: Option<Asked>) {
-        if let Some(asked) = asked {
+    fn adopt(&self, id: NodeId, node: Described) {
+        if let Some(asked) = node.asked {
             self.pulse.set(id, asked);
         }
-        self.targets.write().insert(id, Arc::new(targets));
+        if let Some(care) = node.care {
+            self.pulse.care(id, care);
+        }
+        self.targets.write().insert(id, Arc::new(node.targets));
     }
 
     fn id_of(&self, py: Python<'_>, name: &str) -> PyResult<NodeId> {
@@ -83,7 +92,7 @@ impl FailoverManager {
 impl FailoverManager {
     #[new]
     #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, bulkhead, rates, classify,
-                        answers, exhausted, cooldown_cap, fallback=None, hedge=None))]
+                        answers, exhausted, cooldown_cap, recovery, fallback=None, hedge=None))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -98,12 +107,14 @@ impl FailoverManager {
         answers: Answers,
         exhausted: &Bound<'_, PyAny>,
         cooldown_cap: &Bound<'_, PyAny>,
+        recovery: &Bound<'_, PyTuple>,
         fallback: Option<Bound<'_, PyAny>>,
         hedge: Option<(Bound<'_, HedgePolicy>, bool)>,
     ) -> PyResult<Self> {
         let py = classify.py();
         let described = nodes.iter().map(describe).collect::<PyResult<Vec<_>>>()?;
         let heartbeat = heartbeat.map(|fields| heartbeat::config(&fields)).transpose()?;
+        let care = heartbeat::care(recovery, heartbeat.as_ref())?;
         let source = Source::new(name);
         let configs = described.iter().map(|node| node.config.clone()).collect();
         let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
@@ -118,7 +129,7 @@ impl FailoverManager {
         let template = template.map_err(|e| config_error(py, &e))?;
         let template = template.map(|own| if named { own } else { own.fork(source.clone()) });
         let roster = Arc::new(Roster::new(Arc::new(pool), source.clone(), template));
-        let pulse = Arc::new(Pulse::new(Arc::clone(&roster)));
+        let pulse = Arc::new(Pulse::new(Arc::clone(&roster), care));
         let parts = Parts {
             source,
             retry,
@@ -146,7 +157,7 @@ impl FailoverManager {
         };
         for node in described {
             let id = manager.id_of(py, &node.config.name)?;
-            manager.adopt(id, node.targets, node.asked);
+            manager.adopt(id, node);
         }
         Ok(manager)
     }
@@ -219,8 +230,8 @@ impl FailoverManager {
 
     fn _add(&self, py: Python<'_>, row: &Bound<'_, PyAny>) -> PyResult<()> {
         let node = describe(row)?;
-        let id = moment(|at| self.roster.add(node.config, at.now, at.out));
-        self.adopt(id.map_err(|error| config_error(py, &error))?, node.targets, node.asked);
+        let id = moment(|at| self.roster.add(node.config.clone(), at.now, at.out));
+        self.adopt(id.map_err(|error| config_error(py, &error))?, node);
         self.pulse.wake();
         Ok(())
     }
@@ -286,6 +297,21 @@ impl FailoverManager {
             }
         });
         Ok(())
+    }
+
+    /// The process of a node, which is ours, has ended by itself.
+    fn _process_ended(&self, name: &str, how: &str) {
+        // The node may have left meanwhile.
+        if let Some(id) = self.roster.pool().id_of(name) {
+            moment(|at| self.roster.pool().convict(id, Evidence::Process, how, at.now, at.out));
+        }
+    }
+
+    /// The process of a node, which is ours, has been started: what its end had said is taken back.
+    fn _process_started(&self, name: &str) {
+        if let Some(id) = self.roster.pool().id_of(name) {
+            moment(|at| self.roster.pool().acquit(id, Evidence::Process, at.now, at.out));
+        }
     }
 
     /// A heartbeat that a node sends us.

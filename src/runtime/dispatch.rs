@@ -24,11 +24,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::mpsc::UnboundedSender;
 
-use super::clock;
+use super::clock::{self, Busy};
 use super::process::PerProcess;
 use crate::base::event::bit;
-use crate::base::{Event, EventKind, Field, Outbox};
+use crate::base::{Event, EventKind, Field, Outbox, SourceId};
 
 /// How many events wait at most. A listener that blocks for a minute while every call of a busy process
 /// tells something loses little; the memory stays below some 10 MB.
@@ -100,6 +101,44 @@ impl State {
     }
 }
 
+/// Those of our own tasks that want to know when something about a source changes.
+#[derive(Default)]
+struct Watchers {
+    next: AtomicU64,
+    list: Mutex<Vec<(u64, SourceId, UnboundedSender<Busy>)>>,
+}
+
+static WATCHERS: PerProcess<Watchers> = PerProcess::new(Watchers::default);
+
+/// Somebody watches, until this is dropped.
+#[derive(Debug)]
+pub struct Watch(u64);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        WATCHERS.get().list.lock().retain(|(number, ..)| *number != self.0);
+    }
+}
+
+/// From now on `wake` hears of each change of state of `source`, or of what it owns, after it was posted.
+/// The guard that comes with it holds the manual clock until the watcher has looked.
+#[must_use]
+pub fn watch(source: SourceId, wake: UnboundedSender<Busy>) -> Watch {
+    let watchers = WATCHERS.get();
+    let number = watchers.next.fetch_add(1, Ordering::Relaxed);
+    watchers.list.lock().push((number, source, wake));
+    Watch(number)
+}
+
+fn wake_watchers(event: &Event) {
+    for (_, source, wake) in &*WATCHERS.get().list.lock() {
+        if event.source().chain().any(|id| id == *source) {
+            // Its watcher may be ending just now.
+            drop(wake.send(Busy::begin()));
+        }
+    }
+}
+
 /// An outbox for the kinds that somebody wants, which queues each event as it is emitted.
 #[must_use]
 pub fn outbox() -> Outbox {
@@ -131,6 +170,7 @@ pub fn post(out: &mut Outbox) {
         }
         if Outbox::STATE_CHANGES & bit(event.kind()) != 0 {
             log(&event);
+            wake_watchers(&event);
         }
     }
     let queue = QUEUE.get();
@@ -212,6 +252,7 @@ pub fn dropped() -> u64 {
 /// A fork must not catch it half-made.
 pub(super) fn prepare_fork() {
     QUEUE.get();
+    WATCHERS.get();
 }
 
 #[expect(clippy::disallowed_methods, reason = "delivery is not what a manual clock holds up")]
@@ -255,6 +296,8 @@ pub const fn is_bad_news(kind: EventKind) -> bool {
             | EventKind::NodeSuspected
             | EventKind::NodeMarkedFailed
             | EventKind::FailoverStarted
+            | EventKind::RestartFailed
+            | EventKind::RestartsExhausted
     )
 }
 

@@ -8,6 +8,7 @@
 //!   dice      random words, different in every thread and every forked child
 //!   engine    tokio, started at the first need, never at import
 //!   ticker    the heartbeat of one pool:  clock ─▶ pool.due ─▶ probe ─▶ pool.beat | pool.miss ─▶ dispatch
+//!   medic     restarts of nodes that are out:  pool.recovery ─▶ restart ─▶ sync ─▶ probes ─▶ pool.acquit
 //!   probe     HTTP and TCP questions to a node
 //!   errands   work that Python does for our tasks
 //!   dispatch  events on their way to listeners: ordered, bounded, outside every lock of the core
@@ -22,10 +23,12 @@ pub mod dice;
 pub mod dispatch;
 pub mod engine;
 pub mod errands;
+pub mod medic;
 pub mod probe;
 pub mod process;
 pub mod ticker;
 
+pub use medic::Medic;
 pub use probe::Probe;
 pub use process::{after_fork_in_child, after_fork_in_parent, before_fork};
 pub use ticker::Ticker;

@@ -201,3 +201,43 @@ fn b22_stragglers_are_not_followed() {
     calls.leave(Era::new(1), now);
     assert_eq!(calls.older(Era::new(2), now.after(SECOND)), 1);
 }
+
+/// Until laps repeat, after 2^36 of sixteen buckets, no gap makes an old bucket look new.
+#[test]
+fn b11_laps_far_apart_are_told_apart() {
+    let window = Timed::new(Duration::from_nanos(BUCKETS));
+    window.record(Era::new(0), Time::ZERO, BAD);
+    for bits in 5..40 {
+        let later = Time::ZERO.after(Duration::from_nanos(1 << bits));
+        assert_eq!(window.tally(Era::new(0), later), Tally::default(), "2^{bits} buckets later");
+    }
+}
+
+/// A call that leaves while its bucket is being moved makes the old ones one fewer than none: that reads as none.
+#[test]
+fn b22_fewer_than_none_is_none() {
+    let calls = InFlight::new(SECOND);
+    calls.leave(Era::new(0), Time::ZERO);
+    assert_eq!(calls.older(Era::new(0), Time::ZERO), 0);
+}
+
+/// A bucket that is full follows no further call of its own tick, and makes room for the next one.
+#[test]
+fn b22_a_full_bucket_is_full_for_its_tick() {
+    const MOST: u64 = (1 << 20) - 1;
+    let (calls, era) = (InFlight::new(SECOND), Era::new(0));
+    for _ in 0..MOST {
+        assert!(calls.enter(era, Time::ZERO));
+    }
+    assert!(!calls.enter(era, Time::ZERO), "one more would spill into the tick");
+    assert!(calls.enter(era, Time::ZERO.after(SECOND)), "another bucket has room");
+    assert_eq!(calls.older(era, Time::ZERO.after(SECOND)), MOST);
+}
+
+#[test]
+fn a_tagged_number_knows_its_era() {
+    let tagged = Tagged::new();
+    assert_eq!(tagged.era(), Era::new(0));
+    tagged.update(Era::new(7), |n| n + 1);
+    assert_eq!(tagged.era(), Era::new(7));
+}

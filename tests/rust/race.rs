@@ -145,7 +145,7 @@ fn a10_hedges_draw_on_the_shared_budget() {
         world.pass(60 * MS);
         hedged += u32::from(world.at(|at| call.hedge(at)).is_some());
         assert_eq!(call.hedge_due(), None, "nobody asks again and again");
-        let number = call.under_way()[0];
+        let number = call.racers()[0];
         assert!(returns(world.at(|at| call.record_one(number, &Verdict::Ok, at)).as_ref()));
     }
     assert_eq!((hedged, world.in_flight()), (1, 0));

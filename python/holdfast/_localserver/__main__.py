@@ -12,7 +12,7 @@ from holdfast._localserver.http import Faults, LocalServer
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serves until standard input reaches its end, which is when the parent process is gone."""
+    """Serves until standard input reaches its end, which is when the parent process is gone (or for ever)."""
     options = _parser().parse_args(argv)
     faults = Faults(
         status=options.status,
@@ -23,7 +23,8 @@ def main(argv: list[str] | None = None) -> None:
         health=options.health,
     )
     server = LocalServer(options.name, port=options.port, faults=faults)
-    threading.Thread(target=_leave_with_parent, name="parent-watch", daemon=True).start()
+    if not options.forever:
+        threading.Thread(target=_leave_with_parent, name="parent-watch", daemon=True).start()
     sys.stdout.write(json.dumps({"name": server.name, "port": server.port, "pid": os.getpid()}) + "\n")
     sys.stdout.flush()
     try:
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cut-after", type=int, help="cut streams after this many content chunks")
     parser.add_argument("--times", type=int, help="how many completions the faults affect (default: all)")
     parser.add_argument("--health", type=int, default=200, help="the HTTP status of /health")
+    parser.add_argument("--forever", action="store_true", help="stay when the standard input closes")
     return parser
 
 

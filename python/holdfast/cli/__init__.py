@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     if options.command == "demo":
-        return _demo()
+        return _demo(options.scene)
     if options.command == "doctor":
         from holdfast.cli.doctor import doctor
 
@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _demo() -> int:
+def _demo(scene: int | None) -> int:
     try:
         from holdfast.demo import run
 
-        return run()
+        return run(scene)
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -54,12 +54,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="holdfast", description="Fault tolerance for LLM applications.")
     parser.add_argument("--version", action="version", version=f"holdfast {holdfast.__version__}")
     commands = parser.add_subparsers(dest="command", title="commands", metavar="")
-    commands.add_parser(
+    demo = commands.add_parser(
         "demo",
         help="a tour: three local servers, one of them killed while calls run",
         description="Starts three OpenAI-compatible servers on this machine, drives them through a failover "
         "chain of langchain_openai.ChatOpenAI, kills one while calls run, and starts it again. Needs neither "
-        "an account nor a network, and takes less than half a minute. Exits with 0 only if all held.",
+        "an account nor a network, and takes half a minute. Exits with 0 only if all held.",
+    )
+    demo.add_argument(
+        "--scene",
+        type=int,
+        choices=range(1, 6),
+        help="only one of the five short scenes: 1 a breaker trips, 2 it recovers, 3 a node fails its health checks, "
+        "4 the event log, 5 a chat stream is cut",
     )
     looks = commands.add_parser(
         "doctor",

@@ -1,6 +1,7 @@
 """The tour behind `holdfast demo`: a chain of real chat models that survives a killed provider.
 
 ==============  =============================================================================================
+`scenes.py`     five short scenes, each one thing
 `tour.py`       the acts, and what each of them must show
 `stage.py`      the three servers, the chain over them
 `traffic.py`    callers in threads and in an event loop, and what became of their calls
@@ -22,8 +23,11 @@ __all__ = ["run"]
 MISSING = 2
 
 
-def run() -> int:
+def run(scene: int | None = None) -> int:
     """Runs the tour on standard output.
+
+    Args:
+        scene: Only this one of the five short scenes, and the one it goes on from or leads to.
 
     Returns:
         0 if everything held, 1 if something did not, 2 if `langchain-openai` is not installed.
@@ -35,4 +39,4 @@ def run() -> int:
         return MISSING
     from holdfast.demo.tour import tour
 
-    return tour()
+    return tour(scene)

@@ -14,7 +14,8 @@ from langchain_core.prompts import ChatPromptTemplate
 import holdfast as hf
 from holdfast.demo.chronicle import SHOWN, Chronicle
 from holdfast.demo.paint import Painter
-from holdfast.demo.stage import BEATS, INTERVAL, MISSES, NAMES, OPEN_SECONDS, Stage, set_up
+from holdfast.demo.scenes import Scenes
+from holdfast.demo.stage import BEATS, INTERVAL, MISSES, NAMES, OPEN_SECONDS, Stage, only_this_machine, set_up
 from holdfast.demo.traffic import Traffic
 
 # The one that dies.
@@ -23,7 +24,7 @@ VICTIM = "beta"
 # Seconds. Each wait is far longer than what it waits for takes; the watchdog ends what should never happen.
 PATIENCE = 8.0
 RECOVERY_WITHIN = 5.0
-WATCHDOG = 45.0
+WATCHDOG = 60.0
 
 # How many calls are watched to see that a dead node gets none of them.
 CALLS_WATCHED = 40
@@ -40,8 +41,8 @@ OUTAGE = (
 )
 
 
-def tour() -> int:
-    """Plays all acts.
+def tour(scene: int | None = None) -> int:
+    """Plays the five short scenes, and then all acts of the long one; or one scene only.
 
     Returns:
         0 if every expectation held, else 1.
@@ -53,12 +54,10 @@ def tour() -> int:
     watchdog.daemon = True
     watchdog.start()
     try:
-        with set_up() as stage:
-            unsubscribe = hf.subscribe(play.chronicle.note, kinds=list(SHOWN))
-            try:
-                play.acts(stage)
-            finally:
-                unsubscribe()
+        only_this_machine()
+        play.scenes(scene)
+        if scene is None:
+            play.long_one()
     finally:
         watchdog.cancel()
     painter.line()
@@ -78,6 +77,21 @@ class _Play:
         self.chronicle = Chronicle(painter)
         self.broken = 0
 
+    def scenes(self, number: int | None) -> None:
+        """The short scenes, or one of them."""
+        scenes = Scenes(self.painter)
+        scenes.play(number)
+        self.broken += scenes.broken
+
+    def long_one(self) -> None:
+        """All at once: a chain of models under traffic, a kill, a restart."""
+        with set_up() as stage:
+            unsubscribe = hf.subscribe(self.chronicle.note, kinds=list(SHOWN))
+            try:
+                self.acts(stage)
+            finally:
+                unsubscribe()
+
     def acts(self, stage: Stage) -> None:
         self._introduce(stage)
         self._calm(stage)
@@ -92,7 +106,7 @@ class _Play:
 
     def _introduce(self, stage: Stage) -> None:
         say = self.painter.line
-        self.painter.title("1. Three servers, one chain")
+        self.painter.title("Act 1. Three servers, one chain")
         for name, server in stage.servers.items():
             say(f"  {name:<6} process {server.pid}, {server.base_url}")
         say(f"  FailoverChatModel over {len(NAMES)} langchain_openai.ChatOpenAI, SDK retries off")
@@ -102,7 +116,7 @@ class _Play:
         self.expect(ready is not False, "all nodes are ready")
 
     def _calm(self, stage: Stage) -> None:
-        self.painter.title("2. All is well")
+        self.painter.title("Act 2. All is well")
         prompt = ChatPromptTemplate.from_template("What is {thing}?")
         chain = prompt | stage.model | StrOutputParser()
         answers = [chain.invoke({"thing": thing}) for thing in ("a breaker", "a heartbeat", "a failover")]
@@ -113,7 +127,7 @@ class _Play:
         self.expect(speakers == set(NAMES), "prompt | model | parser: each node has answered in turn")
 
     def _kill(self, stage: Stage, traffic: Traffic) -> None:
-        self.painter.title(f"3. {VICTIM} is killed while calls run")
+        self.painter.title(f"Act 3. {VICTIM} is killed while calls run")
         calls_run = self.chronicle.wait_until(lambda: traffic.tally().answered_by[VICTIM] >= 3, PATIENCE)
         self.expect(calls_run, f"calls run in threads and in an event loop, {VICTIM} answers its share")
         killed = datetime.now(UTC)
@@ -142,7 +156,7 @@ class _Play:
     def _restart(self, stage: Stage, traffic: Traffic) -> None:
         before = traffic.tally()
         errors = f"{len(before.errors)} failed"
-        self.painter.title(f"4. {VICTIM} comes back ({before.calls} calls so far, {errors})")
+        self.painter.title(f"Act 4. {VICTIM} comes back ({before.calls} calls so far, {errors})")
         server = stage.servers[VICTIM].start()
         restarted = datetime.now(UTC)
         self.chronicle.mark(restarted)
@@ -158,7 +172,7 @@ class _Play:
         self.expect(back, f"{VICTIM} answers calls again")
 
     def _sum_up(self, stage: Stage, traffic: Traffic) -> None:
-        self.painter.title("5. What happened")
+        self.painter.title("Act 5. What happened")
         tally, metrics = traffic.tally(), stage.model.manager.metrics
         say = self.painter.line
         shares = ", ".join(f"{name} {tally.answered_by[name]}" for name in NAMES)

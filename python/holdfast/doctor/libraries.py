@@ -97,8 +97,8 @@ def _model(
         wait = next((fields[field].get_default() for field in timeouts if field in fields), None)
         text = f"{cls} leaves retries to its SDK" if number is None else _tries(cls, number, counts)
         late = "sets no timeout" if wait is None else f"waits {seconds(float(wait))}"
-        level = "ok" if number is not None and _attempts(number, counts) == 1 and wait else "warning"
-        yield Finding(level, name, f"{text}, and {late}.", GUARD if level == "warning" else "")
+        well = number is not None and _attempts(number, counts) == 1 and wait is not None
+        yield Finding("ok" if well else "warning", name, f"{text}, and {late}.", "" if well else GUARD)
 
     return look
 

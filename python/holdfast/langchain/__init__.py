@@ -10,6 +10,8 @@ and bounded in time; `FailoverChatModel(nodes)` is one chat model over several. 
 `chat_model.py`    one chat model behind a pipeline: a subclass of the model's own class, made on the fly
 `failover.py`      several chat models behind a manager, seen as one
 `runnable.py`      every other runnable: behind a pipeline, or several behind a manager
+`middleware.py`    the model and tool calls of an agent
+`_ledger.py`       what has become of such a call, for all layers that may try it again
 `tools.py`         tools, retrievers, embeddings and vector stores (`retrievers.py`, …), their classes kept
 `_twins.py`        how: by a subclass made on the fly
 `retry.py`         what stands where LangChain's `RunnableRetry` stands
@@ -26,6 +28,8 @@ and bounded in time; `FailoverChatModel(nodes)` is one chat model over several. 
 
 What it deliberately does not do: decide anything. When to retry and where to go next is the core's business.
 """
+
+from typing import TYPE_CHECKING, Any
 
 try:
     import langchain_core as _langchain_core
@@ -46,9 +50,13 @@ from holdfast.langchain.runnable import (
     wrap_runnable,
 )
 
+if TYPE_CHECKING:
+    from holdfast.langchain.middleware import ResilienceMiddleware
+
 __all__ = [
     "FailoverChatModel",
     "FailoverRunnable",
+    "ResilienceMiddleware",
     "ResilientFallbacks",
     "ResilientRetry",
     "ResilientRunnable",
@@ -59,3 +67,12 @@ __all__ = [
 ]
 
 del _langchain_core
+
+
+def __getattr__(name: str) -> Any:
+    """The middleware, which needs `langchain` itself and not only its core."""
+    if name == "ResilienceMiddleware":
+        from holdfast.langchain.middleware import ResilienceMiddleware
+
+        return ResilienceMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,18 +1,20 @@
-//! The driver of coroutine functions: an awaitable that resumes the user's.
+//! The machine's driver of coroutine functions, which resumes the user's coroutine.
+//!
+//! `awaitable.rs` is what Python awaits; it comes here for all that its quick way cannot do.
 //!
 //! It never hops through another runtime: the user's coroutine is resumed in the caller's own task, and
 //! what it waits for is handed up unchanged. Sleeping between attempts is one more thing to wait for.
 
-use parking_lot::Mutex;
-use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
 use pyo3::ffi;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::alarm::Alarm;
+use super::awaitable;
 use super::foreign;
-use super::guard::{GuardRef, packed};
+use super::guard::{Guard, GuardRef, packed};
+use super::raw::Visitor;
 use super::resume::{Input, Resumed, resume, unmistakable};
 use super::substitute::Instead;
 use super::under_way::Call;
@@ -21,21 +23,13 @@ use crate::base::ConfigError;
 use crate::pipeline::{Finish, Step};
 use crate::policy::timeout::Phase;
 use crate::python::once::intern;
-use crate::python::{apart, convert, errors};
+use crate::python::{convert, errors};
 use crate::runtime::clock::{self, Busy};
 
-/// The awaitable of a guarded coroutine function. It is a coroutine to `asyncio` (it has `send`, `throw`,
-/// `close` and `__await__`), so tasks, `gather` and task groups take it as it is.
-#[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedCoroutine")]
+/// Where a call is, between two steps.
 #[derive(Debug)]
-pub struct Drive {
-    guard: GuardRef,
-    /// Empty while a step runs: a second one meanwhile is refused, as a coroutine refuses it.
-    state: Mutex<Option<State>>,
-}
-
-#[derive(Debug)]
-enum State {
+pub(super) enum State {
+    /// Not begun.
     New(Call),
     /// In the user's coroutine, with our clock running if one is set.
     Running(Call, Py<PyAny>, Option<Alarm>),
@@ -43,14 +37,18 @@ enum State {
     Sleeping(Call, Nap),
     /// In what stands in our place: the fallback's answer, or the keeping of a good one.
     Instead(Py<PyAny>),
+    /// Over.
     Done,
 }
 
-type Turn = (State, PyResult<Resumption>);
+/// The state after a step, and how the step ended.
+pub(super) type Turn = (State, PyResult<Resumption>);
 
-/// How one step of ours ends.
-enum Resumption {
+/// How one step of ours ends well.
+pub(super) enum Resumption {
+    /// It waits for this.
     Wait(Py<PyAny>),
+    /// It has ended with this value.
     Done(Py<PyAny>),
 }
 
@@ -61,9 +59,18 @@ enum Todo<'py> {
     Return(Turn),
 }
 
-/// How Python calls a guard of this colour.
+/// How Python calls this guard of a coroutine function.
+pub fn vectorcall(py: Python<'_>, guard: &Guard) -> ffi::vectorcallfunc {
+    let plan = &guard.wiring().plan;
+    if !guard.wiring().hands_answers_on() || !awaitable::is_quick(py, guard.callee(), plan) {
+        return machined;
+    }
+    if plan.attempts() > 1 { awaitable::quick::<true> } else { awaitable::quick::<false> }
+}
+
+/// By the machine from the start.
 #[expect(unsafe_code, reason = "it is called from C")]
-pub unsafe extern "C" fn vectorcall(
+unsafe extern "C" fn machined(
     guard: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargsf: usize,
@@ -81,26 +88,12 @@ pub(super) fn call(
 ) -> PyResult<Py<PyAny>> {
     let py = args.py();
     let call = Call::new(guard.clone_ref(py), args.unbind(), kwargs.map(Bound::unbind));
-    let drive = Drive { guard: guard.clone_ref(py), state: Mutex::new(Some(State::New(call))) };
-    Ok(Py::new(py, drive)?.into_any())
+    awaitable::machined(py, guard, call)
 }
 
-impl Drive {
-    fn step(&self, py: Python<'_>, input: Input<'_>) -> PyResult<Py<PyAny>> {
-        let taken = self.state.lock().take();
-        let state = taken.ok_or_else(|| PyValueError::new_err("coroutine already executing"))?;
-        let (state, result) = advance(py, state, input);
-        *self.state.lock() = Some(state);
-        match result {
-            Ok(Resumption::Wait(on)) => Ok(on),
-            Ok(Resumption::Done(value)) => Err(PyStopIteration::new_err((value,))),
-            Err(error) => Err(unmistakable(py, error, "coroutine")),
-        }
-    }
-}
-
-fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
-    let mut todo = match (state, input) {
+/// One step of the machine.
+pub(super) fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
+    let todo = match (state, input) {
         (State::Done, _) => failed(PyRuntimeError::new_err("cannot reuse already awaited coroutine")),
         (State::New(_), Input::Throw(error)) => failed(error),
         (State::New(mut call), Input::Send(_)) => match foreign::refuse(py).and_then(|()| call.start(py)) {
@@ -111,6 +104,16 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
         (State::Sleeping(call, nap), input) => awake(py, call, nap, input),
         (State::Instead(inner), input) => Todo::Return(instead(py, inner, input)),
     };
+    carry_on(py, todo)
+}
+
+/// The first attempt has ended by the quick way, and the machine judges it.
+pub(super) fn recorded(py: Python<'_>, mut call: Call, outcome: PyResult<Py<PyAny>>) -> Turn {
+    let step = call.record(py, outcome);
+    carry_on(py, Todo::Follow(call, step, Busy::idle()))
+}
+
+fn carry_on<'py>(py: Python<'py>, mut todo: Todo<'py>) -> Turn {
     loop {
         todo = match todo {
             Todo::Follow(call, step, busy) => follow(py, call, step, busy),
@@ -151,7 +154,13 @@ fn turn<'py>(
 }
 
 /// The user's coroutine waits: from its first wait on, our clock runs.
-fn suspend(py: Python<'_>, mut call: Call, inner: Py<PyAny>, alarm: Option<Alarm>, on: Py<PyAny>) -> Turn {
+pub(super) fn suspend(
+    py: Python<'_>,
+    mut call: Call,
+    inner: Py<PyAny>,
+    alarm: Option<Alarm>,
+    on: Py<PyAny>,
+) -> Turn {
     if alarm.is_some() {
         return (State::Running(call, inner, alarm), Ok(Resumption::Wait(on)));
     }
@@ -240,106 +249,65 @@ pub(super) fn awaited<'py>(made: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
     made.call_method0(intern!(made.py(), "__await__"))
 }
 
-#[pymethods]
-impl Drive {
-    const fn __await__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    const fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.step(py, Input::none(py))
-    }
-
-    /// Resumes the coroutine with a value.
-    fn send(&self, py: Python<'_>, value: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.step(py, Input::Send(value))
-    }
-
-    /// Raises an exception inside the coroutine.
-    #[pyo3(signature = (typ, val=None, tb=None))]
-    fn throw(
-        &self,
-        py: Python<'_>,
-        typ: Bound<'_, PyAny>,
-        val: Option<Bound<'_, PyAny>>,
-        tb: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        self.step(py, Input::thrown(typ, val, tb)?)
-    }
-
-    /// Closes the coroutine: neutral for every policy.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let taken = self.state.lock().take();
-        let state = taken.ok_or_else(|| PyValueError::new_err("coroutine already executing"))?;
-        let closed = match &state {
-            State::Running(_, inner, _) | State::Instead(inner) => {
-                inner.bind(py).call_method0(intern!(py, "close")).map(drop)
-            }
-            State::Sleeping(_, nap) => nap.inner().bind(py).call_method0(intern!(py, "close")).map(drop),
-            State::New(_) | State::Done => Ok(()),
-        };
-        if let State::Running(_, _, Some(alarm)) = state {
-            alarm.disarm(py);
+/// Closes what is under way: neutral for every policy.
+pub(super) fn close(py: Python<'_>, state: State) -> PyResult<()> {
+    let closed = match &state {
+        State::Running(_, inner, _) | State::Instead(inner) => {
+            inner.bind(py).call_method0(intern!(py, "close")).map(drop)
         }
-        *self.state.lock() = Some(State::Done);
-        closed
+        State::Sleeping(_, nap) => nap.inner().bind(py).call_method0(intern!(py, "close")).map(drop),
+        State::New(_) | State::Done => Ok(()),
+    };
+    if let State::Running(_, _, Some(alarm)) = state {
+        alarm.disarm(py);
     }
+    closed
+}
 
-    #[getter]
-    fn __name__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.guard.bind(py).getattr(intern!(py, "__name__"))?.unbind())
-    }
+/// An error as it may leave a coroutine.
+pub(super) fn as_it_leaves(py: Python<'_>, error: PyErr) -> PyErr {
+    unmistakable(py, error, "coroutine")
+}
 
-    #[getter]
-    fn __qualname__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.guard.bind(py).getattr(intern!(py, "__qualname__"))?.unbind())
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(self.guard.as_any())?;
-        let Some(state) = self.state.try_lock() else { return Ok(()) };
-        match &*state {
-            Some(State::New(call)) => call.traverse(&visit),
-            Some(State::Running(call, inner, alarm)) => {
-                call.traverse(&visit)?;
-                if let Some(alarm) = alarm {
-                    alarm.traverse(&visit)?;
-                }
-                visit.call(inner)
-            }
-            Some(State::Sleeping(call, nap)) => {
-                call.traverse(&visit)?;
-                visit.call(nap.inner())
-            }
-            Some(State::Instead(inner)) => visit.call(inner),
-            Some(State::Done) | None => Ok(()),
-        }
+/// Warns, as Python does, about a call that nobody awaited.
+pub(super) fn warn(guard: &Bound<'_, PyAny>) {
+    let py = guard.py();
+    let name = guard.getattr(intern!(py, "__qualname__"));
+    let name = name.map_or_else(|_| "guarded call".to_owned(), |name| name.to_string());
+    let text = format!("coroutine '{name}' was never awaited\0");
+    let text = std::ffi::CStr::from_bytes_until_nul(text.as_bytes()).unwrap_or(c"never awaited");
+    let category = py.get_type::<PyRuntimeWarning>();
+    if let Err(error) = PyErr::warn(py, &category, text, 1) {
+        error.write_unraisable(py, None);
     }
 }
 
-impl Drop for Drive {
-    /// Warns, as Python does, about a call that nobody awaited.
-    fn drop(&mut self) {
-        if !matches!(self.state.get_mut(), Some(State::New(_))) {
-            return;
+impl State {
+    /// The user's coroutine, or what stands in its place, while it is under way.
+    pub(super) const fn inner(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Self::Running(_, inner, _) | Self::Instead(inner) => Some(inner),
+            Self::New(_) | Self::Sleeping(..) | Self::Done => None,
         }
-        // At interpreter shutdown there is nobody left to warn.
-        let _shutting_down = apart(|py| {
-            let name = self
-                .guard
-                .bind(py)
-                .getattr(intern!(py, "__qualname__"))
-                .map_or_else(|_| "guarded call".to_owned(), |n| n.to_string());
-            let text = format!("coroutine '{name}' was never awaited\0");
-            let text = std::ffi::CStr::from_bytes_until_nul(text.as_bytes()).unwrap_or(c"never awaited");
-            let category = py.get_type::<PyRuntimeWarning>();
-            if let Err(error) = PyErr::warn(py, &category, text, 1) {
-                error.write_unraisable(py, None);
+    }
+
+    /// For Python's garbage collector.
+    pub(super) fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
+        match self {
+            Self::New(call) => call.traverse(visit),
+            Self::Running(call, inner, alarm) => {
+                call.traverse(visit)?;
+                if let Some(alarm) = alarm {
+                    alarm.traverse(visit)?;
+                }
+                visit.call(inner)
             }
-        });
+            Self::Sleeping(call, nap) => {
+                call.traverse(visit)?;
+                visit.call(nap.inner())
+            }
+            Self::Instead(inner) => visit.call(inner),
+            Self::Done => Ok(()),
+        }
     }
 }

@@ -27,6 +27,12 @@ pub fn refuse(py: Python<'_>) -> PyResult<()> {
     if modules.len() == SEEN.load(Ordering::Relaxed) { Ok(()) } else { look(modules) }
 }
 
+/// Is there surely no other loop? It drops nothing that PyO3 would have to be attached for.
+#[inline]
+pub fn is_none(py: Python<'_>) -> bool {
+    matches!(refuse(py), Ok(()))
+}
+
 #[cold]
 fn look(modules: &Bound<'_, PyDict>) -> PyResult<()> {
     let py = modules.py();

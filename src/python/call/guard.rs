@@ -119,6 +119,42 @@ impl Wiring {
         }
     }
 
+    /// Is a first attempt's answer handed on as it is, and nothing done before or after it that the plan does
+    /// not tell?
+    pub(super) fn hands_answers_on(&self) -> bool {
+        // Every field is named, as above.
+        let Self {
+            plan,
+            judge,
+            weights: _,
+            backoff: _,
+            key: _,
+            validate,
+            governor: _,
+            resume: _,
+            substitute,
+            pulse,
+            by_hand,
+            hedging: _,
+        } = self;
+        let idle = validate.is_none() && substitute.is_none() && pulse.is_none() && by_hand.is_none();
+        let Plan {
+            fallback: None,
+            hedge: None,
+            limits,
+            retry: _,
+            timeout: _,
+            target: _,
+            source: _,
+            exhausted: _,
+            cap: _,
+        } = &**plan
+        else {
+            return false;
+        };
+        idle && limits.are_off() && judge.trusts_values()
+    }
+
     /// For Python's garbage collector.
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.judge.traverse(visit)?;
@@ -169,7 +205,7 @@ impl Guard {
             Colour::Function if hedged => hedging::function,
             Colour::Coroutine if hedged => hedging::coroutine,
             Colour::Function => function::vectorcall(&guard),
-            Colour::Coroutine => coroutine::vectorcall,
+            Colour::Coroutine => coroutine::vectorcall(py, &guard),
             Colour::Generator => generator::vectorcall,
             Colour::AsyncGenerator => async_stream::vectorcall,
         };

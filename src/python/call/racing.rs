@@ -44,7 +44,7 @@ impl Call {
     /// When a clock of the attempts under way runs out, or a hedge is due, whichever is first.
     pub fn due(&self) -> Option<Time> {
         let execution = self.execution.as_ref()?;
-        let under_way = execution.under_way().into_iter();
+        let under_way = execution.racers().into_iter();
         let clocks = under_way.filter_map(|number| execution.binding_of(number)).map(|expiry| expiry.at);
         clocks.chain(execution.hedge_due()).min()
     }
@@ -53,6 +53,6 @@ impl Call {
     pub fn expired(&self, now: Time) -> Vec<u32> {
         let Some(execution) = &self.execution else { return Vec::new() };
         let is_over = |number: &u32| execution.binding_of(*number).is_some_and(|expiry| expiry.at <= now);
-        execution.under_way().into_iter().filter(is_over).collect()
+        execution.racers().into_iter().filter(is_over).collect()
     }
 }

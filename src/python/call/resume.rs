@@ -1,9 +1,8 @@
 //! One step of somebody else's iterator, coroutine or generator.
 
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration};
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyIterator;
-use pyo3::types::iterator::PySendResult;
 
 /// What goes in.
 #[derive(Debug)]
@@ -58,15 +57,17 @@ pub fn resume<'py>(inner: &Bound<'py, PyAny>, input: Input<'py>) -> Resumed<'py>
     }
 }
 
+#[expect(unsafe_code, reason = "PyO3 sends into iterators only, and a coroutine is none")]
 fn send<'py>(inner: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> Resumed<'py> {
-    let sent = match inner.cast::<PyIterator>() {
-        Ok(iterator) => iterator.send(value),
-        Err(not_an_iterator) => return Resumed::Raised(not_an_iterator.into()),
-    };
-    match sent {
-        Ok(PySendResult::Next(item)) => Resumed::Yielded(item),
-        Ok(PySendResult::Return(value)) => Resumed::Returned(value),
-        Err(error) => Resumed::Raised(error),
+    let py = inner.py();
+    let mut result = std::ptr::null_mut();
+    // SAFETY: both are alive. What comes out is a new reference, or null with an exception set.
+    unsafe {
+        match ffi::PyIter_Send(inner.as_ptr(), value.as_ptr(), &raw mut result) {
+            ffi::PySendResult::PYGEN_NEXT => Resumed::Yielded(Bound::from_owned_ptr(py, result)),
+            ffi::PySendResult::PYGEN_RETURN => Resumed::Returned(Bound::from_owned_ptr(py, result)),
+            ffi::PySendResult::PYGEN_ERROR => Resumed::Raised(PyErr::fetch(py)),
+        }
     }
 }
 

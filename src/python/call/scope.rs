@@ -5,9 +5,11 @@
 //! also lend it to transports that can cut a stuck read: they learn here until when they may wait, and say
 //! here that they cut one.
 
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::base::Dice as _;
@@ -50,6 +52,11 @@ impl Scope {
     /// The deadline that calls inside inherit.
     pub const fn inherited(&self) -> Option<Expiry> {
         self.deadline
+    }
+
+    /// The identity of its call.
+    pub const fn id(&self) -> CallId {
+        (self.call_id, self.salt)
     }
 
     /// From now on this clock runs.
@@ -174,13 +181,69 @@ pub fn is_free(py: Python<'_>) -> bool {
 #[expect(unsafe_code, reason = "PyO3 has no context variables")]
 fn current(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     let variable = variable(py)?;
-    let mut found = std::ptr::null_mut();
+    let mut found = ptr::null_mut();
     // SAFETY: this is a live context variable; what is found is a new reference, or null.
     unsafe {
-        if pyo3::ffi::PyContextVar_Get(variable.as_ptr(), std::ptr::null_mut(), &raw mut found) < 0 {
+        if ffi::PyContextVar_Get(variable.as_ptr(), ptr::null_mut(), &raw mut found) < 0 {
             return Err(PyErr::fetch(py));
         }
         Ok(Bound::from_owned_ptr_or_opt(py, found))
+    }
+}
+
+/// Makes a scope, or what was there before one, the current one: an owned reference to what was there, or
+/// null with an exception set.
+///
+/// # Safety
+///
+/// This thread is attached, and the scope is alive.
+#[inline]
+#[expect(unsafe_code, reason = "PyO3 has no context variables")]
+pub unsafe fn swap(py: Python<'_>, scope: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    let variable = match variable(py) {
+        Ok(variable) => variable.as_ptr(),
+        Err(error) => {
+            error.restore(py);
+            return ptr::null_mut();
+        }
+    };
+    let mut outer = ptr::null_mut();
+    // SAFETY: this is a live context variable. It has a default, so that what it gives is a new reference. The
+    // token is not wanted: a generator may be closed in another context than it was begun in.
+    unsafe {
+        if ffi::PyContextVar_Get(variable, ptr::null_mut(), &raw mut outer) < 0 {
+            return ptr::null_mut();
+        }
+        let token = ffi::PyContextVar_Set(variable, scope);
+        if token.is_null() {
+            ffi::Py_XDECREF(outer);
+            return ptr::null_mut();
+        }
+        ffi::Py_DECREF(token);
+    }
+    outer
+}
+
+/// Makes what [`swap`] gave the current one again. No exception is set.
+///
+/// # Safety
+///
+/// This thread is attached; the reference is given away.
+#[inline]
+#[expect(unsafe_code, reason = "PyO3 has no context variables")]
+pub unsafe fn swap_back(py: Python<'_>, outer: *mut ffi::PyObject) {
+    // SAFETY: this is a live context variable. Setting it runs no Python code and fails only for want of memory,
+    // which leaves the scope as it is.
+    unsafe {
+        if let Ok(variable) = variable(py) {
+            let token = ffi::PyContextVar_Set(variable.as_ptr(), outer);
+            if token.is_null() {
+                ffi::PyErr_WriteUnraisable(outer);
+            } else {
+                ffi::Py_DECREF(token);
+            }
+        }
+        ffi::Py_DECREF(outer);
     }
 }
 

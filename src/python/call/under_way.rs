@@ -14,7 +14,8 @@ use crate::base::{Event, EventKind, Rejection, Time, Verdict};
 use crate::pipeline::{Attempt, Costs, Execution, Finish, Moment, Step, Target};
 use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::Phase;
-use crate::python::{convert, errors, events, judge, switches};
+use crate::python::once::intern;
+use crate::python::{apart, convert, errors, events, judge, switches};
 use crate::runtime::dice::ThreadDice;
 use crate::runtime::{clock, dispatch};
 
@@ -59,6 +60,8 @@ pub struct Call {
     passes: bool,
     /// The attempt that is reported, where several may be under way.
     pub(super) racing: Option<u32>,
+    /// What the first attempt's call has given already.
+    made: Option<Py<PyAny>>,
     /// The error of the stream that the attempt goes on with.
     interrupted: Option<Py<PyAny>>,
 }
@@ -76,8 +79,22 @@ impl Call {
             mark: 0,
             passes: false,
             racing: None,
+            made: None,
             interrupted: None,
         }
+    }
+
+    /// A call whose first attempt has been called already, and has given `made`.
+    pub fn with_made(mut self, made: Py<PyAny>) -> Self {
+        self.made = Some(made);
+        self
+    }
+
+    /// A call whose first attempt was begun by an inline door and goes on by the machine.
+    pub fn going_on(mut self, execution: Execution, scope: Option<Py<Scope>>, mark: u64) -> Self {
+        self.id = scope.as_ref().map(|scope| scope.get().id());
+        (self.execution, self.scope, self.mark) = (Some(execution), scope, mark);
+        self
     }
 
     /// Asks for the first step.
@@ -106,6 +123,9 @@ impl Call {
         phase: Phase,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.enter(py, attempt, phase)?;
+        if let Some(made) = self.made.take() {
+            return Ok(made.into_bound(py));
+        }
         let kwargs = self.kwargs.as_ref().map(|k| k.bind(py));
         let guard = self.guard.get();
         let (callee, pool) = (guard.callee(), &guard.wiring().plan.source);
@@ -355,6 +375,7 @@ impl Call {
         visit.call(&self.kwargs)?;
         visit.call(&self.scope)?;
         visit.call(&self.interrupted)?;
+        visit.call(&self.made)?;
         if let Some(Ok(value)) = &self.last {
             visit.call(value)?;
         }
@@ -386,5 +407,13 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.abandon();
+        if let Some(refused) = self.made.take() {
+            // Nobody is asked, so that nobody need be reminded to await it. At interpreter shutdown nobody is.
+            let _shutting_down = apart(|py| {
+                if let Err(broken) = refused.call_method0(py, intern!(py, "close")) {
+                    broken.write_unraisable(py, Some(refused.bind(py)));
+                }
+            });
+        }
     }
 }

@@ -20,6 +20,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// The law by which the waits grow.
+    pub const fn law(&self) -> Law {
+        self.law
+    }
+
     fn checked(py: Python<'_>, law: Law) -> PyResult<Self> {
         law.validate().map(|law| Self { law }).map_err(|error| errors::config(py, &error))
     }

@@ -10,6 +10,7 @@
 //! | `class` | the type: made once, from slots |
 //! | `kept` | memory of objects that are gone, for the next of their kind |
 //! | `entry` | from C into Rust: attached, no panic across the border |
+//! | `stop` | `StopIteration` around a value, used again |
 //! | `visit` | for Python's garbage collector |
 //!
 //! A kind of object is a Rust value that implements [`Body`]; it is safe to have one. What is unsafe lies
@@ -21,9 +22,11 @@ mod class;
 mod entry;
 mod kept;
 mod object;
+mod stop;
 mod visit;
 
 pub use class::{Class, Slot, getter, method};
 pub use entry::{arguments, enter, shield};
 pub use object::{Body, Raw, body};
+pub use stop::{raise_stop, take_back};
 pub use visit::{Stop, Visit, Visitor};

@@ -36,6 +36,10 @@ pub trait Body: Sized + Send + 'static {
     /// Shows the collector what it holds.
     fn traverse(&self, visit: &Visit<'_>) -> Result<(), Stop>;
 
+    /// Gives up what it holds, before its memory is: for bodies that hold plain pointers and so have nothing to
+    /// drop. The interpreter is attached, though PyO3 does not know.
+    fn release(&mut self, _py: Python<'_>) {}
+
     /// The collector has found it in a circle of rubbish: gives up what may close such a circle. A body that
     /// never changes leaves that to the others in the circle, one of which has changed, or there were none.
     fn clear(&self, _py: Python<'_>) {}
@@ -166,6 +170,7 @@ pub(super) unsafe extern "C" fn dealloc<B: Body>(object: *mut ffi::PyObject) {
         }
         let dict = ptr::replace(&raw mut (*this).dict, ptr::null_mut());
         ffi::Py_XDECREF(dict);
+        (*this).body.release(Python::assume_attached());
         if std::mem::needs_drop::<B>() {
             let drop = || ptr::drop_in_place(&raw mut (*this).body);
             let _panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| attached(|_| drop())));

@@ -1,0 +1,121 @@
+"""Heartbeats while Python is busy: their cadence at 10 ms under a held GIL, and 10 000 nodes in one process.
+
+The same run has a heartbeat written with asyncio beside ours, for what the figures mean on this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import itertools
+import statistics
+import sys
+import threading
+import time
+
+import holdfast as hf
+
+PERIOD = 0.010
+HOLD_SECONDS = 0.300
+RUN_SECONDS = 6.0
+NODES = 10_000
+NODES_SECONDS = 30.0
+
+
+class Peer:
+    """A process of its own that notes when it is connected to."""
+
+    PROGRAM = """
+import socket, sys, time
+listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+print(listener.getsockname()[1], flush=True)
+times = []
+end = time.monotonic() + float(sys.argv[1])
+listener.settimeout(0.5)
+while time.monotonic() < end:
+    try:
+        connection, _ = listener.accept()
+    except TimeoutError:
+        continue
+    times.append(time.monotonic())
+    connection.close()
+print(" ".join(f"{t:.6f}" for t in times), flush=True)
+"""
+
+    def __init__(self, seconds: float) -> None:
+        import subprocess
+
+        command = [sys.executable, "-c", self.PROGRAM, str(seconds)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+        self.times: list[float] = []
+
+    def result(self) -> list[float]:
+        assert self.process.stdout is not None
+        self.times = [float(word) for word in self.process.stdout.readline().split()]
+        self.process.wait()
+        return self.times
+
+
+def hold_the_gil(seconds: float) -> None:
+    """One native call that keeps the GIL: `PyDLL` does not release it."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+
+
+def p99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98] if len(values) > 1 else float("nan")
+
+
+def cadence() -> None:
+    ours, theirs = Peer(RUN_SECONDS + 2), Peer(RUN_SECONDS + 2)
+    beat = hf.Heartbeat(PERIOD, timeout=5.0, jitter=0.0, probe=hf.TcpProbe(f"127.0.0.1:{ours.port}"))
+
+    async def asyncio_heartbeat() -> None:
+        due = time.monotonic()
+        end = due + RUN_SECONDS
+        while due < end:
+            due += PERIOD
+            await asyncio.sleep(max(due - time.monotonic(), 0))
+            _, writer = await asyncio.open_connection("127.0.0.1", theirs.port)
+            writer.close()
+
+    threading.Thread(target=lambda: asyncio.run(asyncio_heartbeat()), daemon=True).start()
+    with hf.FailoverManager([hf.Node("a", print)], heartbeat=beat):
+        end = time.monotonic() + RUN_SECONDS
+        while time.monotonic() < end:
+            hold_the_gil(HOLD_SECONDS)
+    for name, peer in (("ours", ours), ("asyncio", theirs)):
+        times = peer.result()
+        off = [abs(later - earlier - PERIOD) * 1e3 for earlier, later in itertools.pairwise(times)]
+        sys.stdout.write(
+            f"{name:<8} every {PERIOD * 1e3:.0f} ms, GIL held {HOLD_SECONDS * 1e3:.0f} ms at a time: "
+            f"{len(times)} beats, |interval - period| median {statistics.median(off):.2f} ms, "
+            f"p99 {p99(off):.1f} ms, most {max(off):.1f} ms\n"
+        )
+
+
+def many_nodes() -> None:
+    peer = Peer(NODES_SECONDS + 2)
+    probe = hf.TcpProbe(f"127.0.0.1:{peer.port}")
+    beat = hf.Heartbeat(10.0, timeout=9.0, jitter=0.1, probe=probe)
+    nodes = [hf.Node(f"n{n}", print) for n in range(NODES)]
+    manager = hf.FailoverManager(nodes, heartbeat=beat, breaker=None)
+    with manager:
+        time.sleep(5.0)  # the first round asks everybody at once
+        cpu, wall = time.process_time(), time.monotonic()
+        time.sleep(NODES_SECONDS - 6.0)
+        share = (time.process_time() - cpu) / (time.monotonic() - wall)
+        down = sum(not view.ready for view in manager.nodes.values())
+    times = peer.result()
+    span = times[-1] - times[0]
+    expected = NODES * (1 + span / 10.0)
+    sys.stdout.write(
+        f"{NODES} nodes every 10 s by one process: {share:.1%} of one CPU, {len(times)} probes in {span:.1f} s "
+        f"({len(times) / expected - 1:+.1%} off the schedule), {down} nodes not ready\n"
+    )
+
+
+if __name__ == "__main__":
+    cadence()
+    many_nodes()
