@@ -16,6 +16,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14 python3.14t
 PROFILE ?= release
 VENV ?= .venv
 SCORE := .venvs/scoreboard
+PEERS := .venvs/peers
 BENCH := .venvs/bench
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PY := $(abspath $(VENV))/bin/python
@@ -144,12 +145,26 @@ docs: $(INTEGRATED)
 	$(PY) -P -m sphinx --fail-on-warning --keep-going --quiet --builder html docs reports/docs
 	@echo "reports/docs/index.html"
 
+## bench-peers: what a pick costs, beside LiteLLM's router in the same run
+.PHONY: bench-peers
+bench-peers: $(BUILT)
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet -r benches/peers/requirements.txt
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(PEERS)/bin/python -P benches/peers/pick.py
+
 ## package: the wheel and the sdist, installed into empty environments as users would, with each extra
 .PHONY: package
 package: $(BUILT)
 	rm -rf reports/sdist
 	$(PY) -m maturin sdist --out reports/sdist
 	$(PY) tools/try_package.py $(WHEELS)/*.whl reports/sdist/*.tar.gz
+
+## standard-bare: how many of LangChain's standard tests a bare model fails where every second request fails
+.PHONY: standard-bare
+standard-bare: $(INTEGRATED)
+	-HOLDFAST_BARE=1 $(PY) -P -m pytest -q --tb=no tests/python/integrations/test_standard_chat_suites.py \
+		-k TestGuardedOnAFlakyServer
 
 ## scoreboard: one suite of breaker behaviours, asked of ours and of every breaker on PyPI
 .PHONY: scoreboard
@@ -159,6 +174,14 @@ scoreboard: $(BUILT)
 	$(SCORE)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
 	$(SCORE)/bin/python -P benches/scoreboard
 
+## limits: concurrency and rate limits beside their peers, on the same job in one run
+.PHONY: limits
+limits: $(BUILT)
+	$(PYTHON) -m venv .venvs/limits
+	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet -r benches/limits/requirements.txt
+	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	.venvs/limits/bin/python -P benches/limits
+
 ## faults: real clients against every fault, and what each becomes under a guard (FAULTS=--only=stall for some)
 .PHONY: faults
 faults: $(INTEGRATED)
@@ -166,10 +189,12 @@ faults: $(INTEGRATED)
 	cd tests/python && $(PY) -W ignore -m faults.providers
 	cd tests/python && $(PY) -W ignore -m faults.matrix --json $(abspath reports)/faults.json $(FAULTS)
 
-## soak: what takes long: a million calls under faults, forks, exits, random tests with many cases, every interleaving of the atomics, licences
+## soak: what takes long: ten million calls on every path, calls under faults, forks, exits, random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
 soak: licences $(INTEGRATED)
+	$(PY) -P benches/soak/paths.py
 	cd tests/python && $(PY) -m soak.calls
+	cd tests/python && $(PY) -m soak.limits
 	cd tests/python && $(PY) -m soak.forks
 	cd tests/python && $(PY) -m soak.exits
 	PROPTEST_CASES=20000 HOLDFAST_CASES=20000 cargo test $(CORE) --release

@@ -1,15 +1,18 @@
-//! What a breaker's decisions cost: nanoseconds each, and bytes.
+//! What the decisions of a breaker and of a pool cost: nanoseconds each, and bytes.
 //!
 //! `cargo bench --no-default-features --bench decisions`. The best of 15 rounds is printed: the machine's
 //! other work only ever adds.
 #![allow(missing_docs, reason = "a program, not a library")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast::base::{Failure, Outbox, Source, SplitMix, Time, Verdict};
+use holdfast::pipeline::Roster;
 use holdfast::policy::breaker::trip::Memory;
 use holdfast::policy::breaker::{Breaker, BreakerConfig, Keyed, Permit, WindowKind};
+use holdfast::pool::{NodeConfig, Pool, PoolConfig, Strategy};
 
 const ROUNDS: u32 = 15;
 const CALLS: u32 = 200_000;
@@ -143,6 +146,44 @@ fn looks() {
     time("a new key in a full registry of 1024", fresh);
 }
 
+/// What a pick costs with its finish: all nodes ready, nobody excluded, each behind a breaker.
+fn picks() {
+    let strategies = [
+        ("round robin", Strategy::RoundRobin),
+        ("weighted", Strategy::Weighted),
+        ("random", Strategy::Random),
+        ("weighted random", Strategy::WeightedRandom),
+        ("least connections", Strategy::LeastConnections),
+        ("p2c", Strategy::PowerOfTwo),
+        ("sticky", Strategy::Sticky),
+    ];
+    for (name, balancer) in strategies {
+        for count in [10, 1000] {
+            let nodes = (0..count).map(|n| NodeConfig::new(n.to_string())).collect();
+            let config = PoolConfig { balancer, ..PoolConfig::default() };
+            let source = Source::new("bench");
+            let pool = Pool::with_config(source.clone(), nodes, None, &config).expect("valid rules");
+            let breaker = Breaker::new(Source::new("node"), BreakerConfig::default());
+            let roster = Roster::new(Arc::new(pool), source, Some(breaker));
+            let (mut dice, mut out, mut now) = (SplitMix::new(1), Outbox::new(0), Time::from_millis(1));
+            let keys: Vec<String> = (0..1000).map(|n| format!("conversation {n}")).collect();
+            let mut keys = keys.iter().cycle();
+            time(&format!("pick + finish, {name}, {count} nodes"), || {
+                now = now.after(Duration::from_micros(1));
+                let pick = roster.pool().pick_for(
+                    keys.next().map(String::as_str),
+                    &[],
+                    &mut |id| roster.admissible(id, now),
+                    now,
+                    &mut dice,
+                );
+                let node = black_box(pick).expect("all are ready");
+                roster.pool().finish(node, &Verdict::Ok, Duration::from_micros(5), now, &mut out);
+            });
+        }
+    }
+}
+
 fn main() {
     println!("a breaker with its rules: {} bytes", size_of::<Breaker>());
     println!("a permit: {} bytes", size_of::<Permit>());
@@ -151,4 +192,5 @@ fn main() {
     failures();
     refusals();
     looks();
+    picks();
 }

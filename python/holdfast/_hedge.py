@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from holdfast import _native
 from holdfast._exceptions import refuse
+from holdfast._fallback import made_for
 from holdfast._values import State
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
@@ -62,9 +63,9 @@ class Hedge(State, _native.Hedge):
         if self._safe is True:
             return True
         # An adapter's function has no arguments of its own: it tells those that it was made for.
-        made_for = getattr(function, "__holdfast_call__", None)
-        if made_for is not None:
-            args, kwargs = made_for.args, made_for.kwargs
+        asked = made_for(function, args)
+        if asked is not None:
+            args, kwargs = asked.args, asked.kwargs
         return bool(self._safe(args, kwargs))
 
     def __repr__(self) -> str:

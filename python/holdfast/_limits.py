@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from holdfast import _native
 from holdfast._exceptions import refuse
-from holdfast._values import State, label
+from holdfast._usage import tokens_used
+from holdfast._values import DEFAULT, Default, State, label
 from holdfast._wrap import Guarding
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from holdfast._values import Seconds
 
     Cost: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], float]
+    Actual: TypeAlias = Callable[[Any], float | None]
 
 
 class _Limit(Guarding, State):
@@ -135,6 +137,9 @@ class RateLimit(_Limit, _native.RateLimit):
             to twice ``requests`` can pass in one stretch that begins rested; ``burst=1`` spaces calls evenly.
         cost: ``(args, kwargs) -> float``: how many permits a call weighs, such as its tokens; ``None``: 1. A call that
             weighs more than ``burst`` can never pass and is refused.
+        actual: ``answer -> float | None``: how many a weighted call used in truth, or ``None`` to leave it at the
+            estimate. ``DEFAULT``: the tokens that answers of LangChain, OpenAI and Anthropic say they used. A
+            stream's estimate stands.
 
     Raises:
         ConfigurationError: A number is out of range or of the wrong type.
@@ -149,8 +154,11 @@ class RateLimit(_Limit, _native.RateLimit):
         per: Seconds = 60.0,
         burst: float | None = None,
         cost: Cost | None = None,
+        actual: Actual | Default | None = DEFAULT,
     ) -> Self:
-        return super().__new__(cls, label(None, "rate-limit"), requests, per=per, burst=burst, cost=cost)
+        settles = tokens_used if isinstance(actual, Default) else actual
+        name = label(None, "rate-limit")
+        return super().__new__(cls, name, requests, per=per, burst=burst, cost=cost, actual=settles)
 
     def _alone(self) -> Pipeline:
         from holdfast._policies import Pipeline

@@ -467,6 +467,7 @@ class RateLimit:
         per: _Seconds,
         burst: float | None,
         cost: Callable[[tuple[Any, ...], dict[str, Any]], float] | None,
+        actual: Callable[[Any], float | None] | None = None,
     ) -> Self: ...
     @property
     def requests(self) -> float:
@@ -572,6 +573,7 @@ class FailoverManager:
         answers: _Answers,
         exhausted: Literal["fail_fast", "wait", "try_anyway"],
         cooldown_cap: float | timedelta,
+        spread: tuple[Any, ...],
         recovery: tuple[int, _Seconds, Backoff, _Seconds],
         fallback: object = None,
         hedge: tuple[Hedge, bool] | None = None,
@@ -706,6 +708,9 @@ class NodeView:
     @property
     def in_flight(self) -> int: ...
     @property
+    def load(self) -> float:
+        """Seconds of work that wait there: calls in flight, failed ones held, times what one takes."""
+    @property
     def latency(self) -> float | None: ...
     @property
     def failures(self) -> int: ...
@@ -713,6 +718,9 @@ class NodeView:
     def recoveries(self) -> int: ...
     @property
     def weight(self) -> float: ...
+    @property
+    def share(self) -> float:
+        """The part of its tier's calls that it is meant to get at the moment, 0 to 1."""
     @property
     def tier(self) -> int: ...
     @property

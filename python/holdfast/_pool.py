@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from holdfast import _classify, _native, _probe, _wrap
+from holdfast import _balancer, _classify, _native, _probe, _wrap
 from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
     from holdfast._alerts import OnAlert
+    from holdfast._balancer import Balancer, Named, StickyKey
     from holdfast._breaker import Classifier
     from holdfast._classify import Verdict
     from holdfast._completion import Completion
@@ -56,14 +57,18 @@ _RUNNABLE = ("invoke", "ainvoke", "stream", "astream")
 class FailoverManager(State, _native.FailoverManager):
     """Sends each call to a node that is ready, and to another when that one fails.
 
-    Picks go by tier (lowest first), then in turn over the ready nodes; a node that failed the call is asked
+    Picks go by tier (lowest first), then by the balancer over the ready nodes; a node that failed the call is asked
     again only when every other is exhausted. Each node has a breaker of its own, copied from the template and
     named ``<name>/<node>``. Calls work without ``start()``: the heartbeat begins with the first of them.
 
     Args:
         nodes: The :class:`Node` values; at least one, with different names.
         name: A label for events and messages.
-        balancer: ``"round_robin"``.
+        balancer: Who is asked next, within a tier: ``"round_robin"``, ``"weighted"`` (in turn, by weight),
+            ``"random"``, ``"weighted_random"``, ``"least_connections"``, ``"p2c"`` (the less loaded of two),
+            ``"sticky"`` (by ``sticky_key``), or an object with ``pick(candidates)``, which is given the
+            :class:`NodeView` of each node that may be asked and answers one of them, or its name. One that
+            raises loses no call: the node is then picked in turn.
         heartbeat: A :class:`Heartbeat`, or ``None``: failures are then found by traffic alone.
         breaker: The template of the nodes' breakers; ``None`` for none.
         retry: A :class:`Retry` (its attempts are counted over all nodes), or ``None``: each ready node is
@@ -77,6 +82,19 @@ class FailoverManager(State, _native.FailoverManager):
         validate: As in :class:`Pipeline`.
         classify: ``exc -> Verdict``.
         resume: As in :class:`Pipeline`.
+        auto_rebalance: Compute the nodes' shares anew every ``rebalance_interval``, from their latency and
+            success: by small steps, within half and twice their weight. Not for ``least_connections`` and
+            ``p2c``, which follow the load by themselves.
+        rebalance_interval: Seconds, above 0. 300.
+        slow_start: Over so many seconds the share of a node grows that has returned or joined. 0: at once.
+        failback_hold: For so many seconds nothing is sent to a node that has returned, while others can take
+            it. 0.
+        max_ejected: A node that fails much more often than the others is put out for a while, as long as no
+            more than this share of all nodes, 0 to 1, is out. 0.5. 0: never.
+        panic_below: If less than this share of the nodes, 0 to 1, is healthy, all are used but those that are
+            draining or disabled. 0: never.
+        sticky_key: For ``balancer="sticky"``: ``sticky_key(args, kwargs) -> str | None``, such as the id of the
+            conversation. Calls with the same key go to the same node while it is ready and not too full.
         exhausted: What to do when no node is ready: ``"wait"`` for the earliest within the deadline (without
             a deadline refuse at once), ``"fail_fast"``, or ``"try_anyway"``.
         cooldown_cap: The longest a node or what it shares is kept waiting, in seconds, whatever it asked for: after
@@ -106,7 +124,7 @@ class FailoverManager(State, _native.FailoverManager):
         nodes: Iterable[Node],
         *,
         name: str | None = None,
-        balancer: Literal["round_robin"] = "round_robin",
+        balancer: Named | Balancer = "round_robin",
         heartbeat: Heartbeat | None = None,
         breaker: CircuitBreaker | int | Default | None = DEFAULT,
         retry: Retry | int | None = None,
@@ -118,7 +136,14 @@ class FailoverManager(State, _native.FailoverManager):
         validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
+        auto_rebalance: bool = True,
+        rebalance_interval: Seconds = 300.0,
+        slow_start: Seconds = 0.0,
+        failback_hold: Seconds = 0.0,
+        max_ejected: float = 0.5,
+        panic_below: float = 0.0,
         exhausted: Literal["fail_fast", "wait", "try_anyway"] = "wait",
+        sticky_key: StickyKey | None = None,
         cooldown_cap: Seconds = 600.0,
         threads: bool = False,
         recovery: Restart | Callable[[Node], object] | None = None,
@@ -128,8 +153,7 @@ class FailoverManager(State, _native.FailoverManager):
     ) -> Self:
         name = label(name, "failover")
         listed = _checked(nodes)
-        if balancer != "round_robin":
-            raise refuse("balancer", "be 'round_robin'", balancer)
+        chooser = _balancer.checked(balancer, sticky_key)
         if heartbeat is not None and not isinstance(heartbeat, Heartbeat):
             raise refuse("heartbeat", "be a Heartbeat or None", heartbeat)
         template = CircuitBreaker(name) if isinstance(breaker, Default) else as_breaker(breaker)
@@ -156,6 +180,15 @@ class FailoverManager(State, _native.FailoverManager):
             answers=answers,
             exhausted=exhausted,
             cooldown_cap=cooldown_cap,
+            spread=(
+                chooser,
+                sticky_key,
+                _balancer.interval(auto_rebalance, rebalance_interval),
+                slow_start,
+                failback_hold,
+                max_ejected,
+                panic_below,
+            ),
             recovery=restart._row(),
             fallback=as_fallback(fallback),
             hedge=None if hedged is None else (hedged, bool(threads)),

@@ -299,4 +299,39 @@ events! {
         /// The node.
         node: Arc<str>,
     }
+    /// A node fails much more often than the others, and gets no call for a while.
+    NodeEjected = "node_ejected" {
+        /// The node.
+        node: Arc<str>,
+        /// The share of its calls that failed, 0 to 1.
+        failure_rate: f64,
+        /// How long it is put out.
+        ejected_for: Duration,
+    }
+    /// So few nodes are healthy that all are used.
+    PanicEntered = "panic_entered" {
+        /// Healthy nodes.
+        healthy: u32,
+        /// Nodes that are neither disabled nor draining.
+        nodes: u32,
+    }
+    /// Enough nodes are healthy again.
+    PanicLeft = "panic_left" {
+        /// Healthy nodes.
+        healthy: u32,
+        /// Nodes that are neither disabled nor draining.
+        nodes: u32,
+    }
+    /// The nodes' shares were computed anew.
+    Rebalanced = "rebalanced" {
+        /// Has any of them changed?
+        changed: bool,
+        /// Each node's share of its tier, such as "a=0.600 b=0.400".
+        shares: Arc<str>,
+    }
+    /// The user's own balancer raised or answered no candidate; the node was picked in turn.
+    BalancerFailed = "balancer_failed" {
+        /// What went wrong: the type of its error, or "no candidate".
+        error: Arc<str>,
+    }
 }

@@ -193,6 +193,17 @@ impl Execution {
         self.with_permit(|breaker, permit| breaker.renew(permit, now));
     }
 
+    /// Does anything depend on the signs of life of the attempt under way, once its first item was handed out?
+    #[must_use]
+    pub fn wants_progress(&self) -> bool {
+        let held = self.flight.as_ref().map(|flight| &flight.seat);
+        !self.committed
+            || matches!(
+                held,
+                Some(Held::Permit(_, permit) | Held::Seat(_, Seat { permit: Some((_, permit)), .. })) if permit.is_probe()
+            )
+    }
+
     /// The caller is gone: the permit goes back, and nobody is blamed (B7).
     pub fn abandon(&mut self, at: &mut Moment<'_>) {
         if self.flight.is_some() {
@@ -251,15 +262,19 @@ impl Execution {
     }
 
     pub(super) fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
-        if let Some(seat) = roster.pick(&self.tried, at.now, at.dice, at.out) {
+        self.offer(roster, at.now).unwrap_or_else(|| self.in_turn(roster, at))
+    }
+
+    pub(super) fn in_turn(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
+        if let Some(seat) = roster.pick(self.key.as_deref(), &self.tried, at.now, at.dice, at.out) {
             return self.seated(roster, seat, at);
         }
         // A node that failed this call is asked again only when no other is left, the last one last (A15).
         if let Some((_, others)) = self.tried.split_last().filter(|_| !self.tried.is_empty()) {
             let last = self.tried[others.len()];
             let seat = roster
-                .pick(&[last], at.now, at.dice, at.out)
-                .or_else(|| roster.pick(&[], at.now, at.dice, at.out));
+                .pick(self.key.as_deref(), &[last], at.now, at.dice, at.out)
+                .or_else(|| roster.pick(self.key.as_deref(), &[], at.now, at.dice, at.out));
             return match seat {
                 Some(seat) => self.seated(roster, seat, at),
                 None => self.give_up(at),
@@ -298,7 +313,7 @@ impl Execution {
         Step::Finish(Finish::Reject(rejection))
     }
 
-    fn seated(&mut self, roster: &Arc<Roster>, seat: Seat, at: &mut Moment<'_>) -> Step {
+    pub(super) fn seated(&mut self, roster: &Arc<Roster>, seat: Seat, at: &mut Moment<'_>) -> Step {
         let node = seat.node;
         if let Some(failed) = self.tried.last().copied().filter(|failed| *failed != node) {
             roster.count_failover();

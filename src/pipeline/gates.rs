@@ -84,7 +84,8 @@ impl Execution {
             return held_up;
         }
         let step = self.ask_target(at);
-        if !matches!(step, Step::Attempt(_)) {
+        // Whoever asks outside for a node asks for the attempt that has passed here.
+        if !matches!(step, Step::Attempt(_) | Step::AskBalancer { .. }) {
             self.passes.give_back(at.now, at.out);
         }
         step

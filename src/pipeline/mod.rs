@@ -32,6 +32,7 @@ mod attempts;
 mod degrade;
 mod execution;
 mod gates;
+mod outside;
 mod plan;
 mod race;
 mod roster;

@@ -111,7 +111,8 @@ impl Roster {
     #[must_use]
     pub fn breaker(&self, node: NodeId) -> Option<Arc<Breaker>> {
         let breakers = self.breakers.read();
-        breakers.iter().find(|(id, _)| *id == node).map(|(_, breaker)| Arc::clone(breaker))
+        let at = breakers.binary_search_by_key(&node, |(id, _)| *id).ok()?;
+        Some(Arc::clone(&breakers[at].1))
     }
 
     /// May `node` be asked, as far as its breaker is concerned? A pure look.
@@ -120,22 +121,52 @@ impl Roster {
         self.breaker(node).is_none_or(|breaker| breaker.would_admit(now))
     }
 
-    /// Picks a node outside `exclude` that is ready and whose breaker lets the call pass.
-    pub fn pick(&self, exclude: &[NodeId], now: Time, dice: &mut dyn Dice, out: &mut Outbox) -> Option<Seat> {
+    /// Picks a node outside `exclude` that is ready and whose breaker lets the call pass. `key` ties the call
+    /// to a node, where the balancer is sticky.
+    pub fn pick(
+        &self,
+        key: Option<&str>,
+        exclude: &[NodeId],
+        now: Time,
+        dice: &mut dyn Dice,
+        out: &mut Outbox,
+    ) -> Option<Seat> {
         let mut refused = exclude.to_vec();
         loop {
-            let node = self.pool.pick(&refused, &mut |id| self.admissible(id, now), now, dice)?;
-            let Some(breaker) = self.breaker(node) else { return Some(Seat { node, permit: None }) };
-            match breaker.admit(now, dice, out) {
-                Ok(permit) => {
-                    self.follow(node, &breaker, now, out);
-                    return Some(Seat { node, permit: Some((breaker, permit)) });
-                }
-                // Another call took the last probe slot between the look and the try.
-                Err(_rejection) => {
-                    self.pool.finish(node, &Verdict::Ignore, Duration::ZERO, now, out);
-                    refused.push(node);
-                }
+            let admissible = &mut |id| self.admissible(id, now);
+            let node = self.pool.pick_for(key, &refused, admissible, now, dice)?;
+            match self.sit(node, now, dice, out) {
+                Some(seat) => return Some(seat),
+                None => refused.push(node),
+            }
+        }
+    }
+
+    /// Who may be asked outside `exclude`, of the lowest tier with somebody.
+    #[must_use]
+    pub fn candidates(&self, exclude: &[NodeId], now: Time) -> Vec<NodeId> {
+        self.pool.candidates(exclude, &mut |id| self.admissible(id, now), now)
+    }
+
+    /// Takes `node`, which somebody outside chose; none if it may not be asked any more.
+    pub fn take(&self, node: NodeId, now: Time, dice: &mut dyn Dice, out: &mut Outbox) -> Option<Seat> {
+        if self.pool.enter(node, now) { self.sit(node, now, dice, out) } else { None }
+    }
+
+    /// Takes the permit of a node that counts the call already, or gives the call's place back.
+    fn sit(&self, node: NodeId, now: Time, dice: &mut dyn Dice, out: &mut Outbox) -> Option<Seat> {
+        let Some(breaker) = self.breaker(node) else { return Some(Seat { node, permit: None }) };
+        match breaker.admit(now, dice, out) {
+            Ok(permit) => {
+                self.follow(node, &breaker, now, out);
+                Some(Seat { node, permit: Some((breaker, permit)) })
+            }
+            // In panic the breaker is not asked, only told what it can be told.
+            Err(_rejection) if self.pool.panics() => Some(Seat { node, permit: None }),
+            // Another call took the last probe slot between the look and the try.
+            Err(_rejection) => {
+                self.pool.finish(node, &Verdict::Ignore, Duration::ZERO, now, out);
+                None
             }
         }
     }
@@ -209,6 +240,10 @@ impl Roster {
         if !spoken.is_empty() {
             reasons.push(format!("{} by {}", view.state.as_str(), spoken.join(" and ")));
         }
+        if let Some(until) = view.ejected_until {
+            let wait = until.since(now).as_secs_f64();
+            reasons.push(format!("ejected for {wait:.3} s: it fails more often than the others"));
+        }
         if let Some(cooling) = &view.cooling {
             let wait = cooling.until.since(now).as_secs_f64();
             reasons.push(format!(
@@ -229,6 +264,7 @@ impl Roster {
     fn follow(&self, node: NodeId, breaker: &Breaker, now: Time, out: &mut Outbox) {
         match breaker.state() {
             State::Open | State::ForcedOpen => {
+                self.pool.expect_back(node, breaker.retry_after(now).map(|wait| now.after(wait)));
                 self.pool.convict(node, Evidence::Breaker, "breaker", now, out);
             }
             State::HalfOpen => self.pool.recovering(node, now, out),
@@ -242,7 +278,10 @@ impl Roster {
         if let Some(template) = &self.template {
             let name = format!("{}/{node}", template.source().name());
             let breaker = template.fork(Source::owned(&name, &self.source));
-            self.breakers.write().push((id, Arc::new(breaker)));
+            let mut breakers = self.breakers.write();
+            // Numbers only grow, but two nodes that join at once may come here in either order.
+            let at = breakers.partition_point(|(other, _)| *other < id);
+            breakers.insert(at, (id, Arc::new(breaker)));
         }
     }
 }

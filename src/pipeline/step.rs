@@ -17,6 +17,11 @@ pub enum Step {
         /// The retry that is due, counted from 1.
         retry: u32,
     },
+    /// Ask the user's own balancer which of these to ask, then `answer_balancer`.
+    AskBalancer {
+        /// Who may be asked, at least one.
+        candidates: Vec<NodeId>,
+    },
     /// Wait until then, or until called, then `wake`.
     Sleep {
         /// When to wake.

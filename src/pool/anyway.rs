@@ -11,7 +11,7 @@ impl Pool {
         let open = members.nodes.iter().filter(|n| n.open_to_traffic() && !exclude.contains(&n.id));
         let ids: Vec<NodeId> = open.map(|n| n.id).collect();
         let id = *ids.get(dice.below(ids.len()))?;
-        members.get_mut(id)?.enter();
+        members.count_in(id);
         Some(id)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::balancer::Strategy;
 use super::detector::{Deadline, DeadlineConfig, Detector, DetectorConfig, Phi, PhiConfig, Threshold};
 use crate::base::ConfigError;
 
@@ -45,6 +46,54 @@ impl NodeConfig {
             return Err(ConfigError::new("weight", "be a finite number greater than 0", self.weight));
         }
         self.own_heartbeat.as_ref().map_or(Ok(()), HeartbeatConfig::validate)
+    }
+}
+
+/// How a pool spreads its calls and treats its nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolConfig {
+    /// Who is asked next, within a tier. Default: everybody in turn.
+    pub balancer: Strategy,
+    /// How often the nodes' shares are computed anew: above 0; none: never. Default 300 s.
+    pub rebalance_interval: Option<Duration>,
+    /// Over this time a returning node's share grows. Default 0: at once.
+    pub slow_start: Duration,
+    /// For this long nothing is sent to a returning node, while others can take it. Default 0.
+    pub failback_hold: Duration,
+    /// The share of the nodes that may be out before an outlier is put out too: 0 (never) to 1. Default 0.5.
+    pub max_ejected: f64,
+    /// The share of healthy nodes below which all are used, healthy or not: 0 (never) to 1. Default 0.
+    pub panic_below: f64,
+    /// The longest a node or what it shares is kept waiting. Default 600 s.
+    pub cooldown_cap: Duration,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            balancer: Strategy::default(),
+            rebalance_interval: Some(Duration::from_mins(5)),
+            slow_start: Duration::ZERO,
+            failback_hold: Duration::ZERO,
+            max_ejected: 0.5,
+            panic_below: 0.0,
+            cooldown_cap: super::cooldown::DEFAULT_CAP,
+        }
+    }
+}
+
+impl PoolConfig {
+    /// Checks every rule above.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if let Some(interval) = self.rebalance_interval {
+            positive("rebalance_interval", interval)?;
+        }
+        for (field, share) in [("max_ejected", self.max_ejected), ("panic_below", self.panic_below)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(ConfigError::new(field, "be from 0 to 1", share));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -174,6 +223,19 @@ mod tests {
             c.asks = false;
             c.detector = DetectorConfig::Threshold { failure_threshold: 1, recovery_threshold: 1 };
         });
+    }
+
+    #[test]
+    fn each_rule_of_a_pool_names_its_field() {
+        let broken = |field, change: fn(&mut PoolConfig)| {
+            let mut config = PoolConfig::default();
+            config.validate().unwrap();
+            change(&mut config);
+            assert_eq!(config.validate().unwrap_err().field, field);
+        };
+        broken("rebalance_interval", |c| c.rebalance_interval = Some(Duration::ZERO));
+        broken("max_ejected", |c| c.max_ejected = 1.1);
+        broken("panic_below", |c| c.panic_below = f64::NAN);
     }
 
     #[test]

@@ -88,6 +88,20 @@ impl Cooldowns {
         self.of(domains).all(|(_, cooldown)| cooldown.asks_now(now))
     }
 
+    /// Does nothing cool, or wait for its probe?
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_domain.is_empty()
+    }
+
+    /// Is a cool-down of these domains over, and does it wait for the call that shows whether all is well?
+    pub(super) fn await_probe(&self, domains: &[Arc<str>], now: Time) -> bool {
+        let mut waiting = false;
+        self.of(domains).all(|(_, cooldown)| {
+            waiting = true;
+            cooldown.asks_now(now)
+        }) && waiting
+    }
+
     /// A call to `node` begins: of the cool-downs that are over, it is the probe.
     pub(super) fn enter(&mut self, node: NodeId, domains: &[Arc<str>], now: Time) {
         for domain in domains {

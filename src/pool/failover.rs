@@ -13,57 +13,84 @@
 
 use std::time::Duration;
 
-use super::balancer::Balancer;
+use super::balancer::{Balancer, Strategy};
+use super::config::NodeConfig;
 use super::members::Members;
 use super::node::{Change, Node};
 use super::view::NodeState;
-use crate::base::{Dice, Event, EventKind, NodeId, Outbox};
+use crate::base::{Event, EventKind, NodeId, Outbox};
 
 /// The nodes in the order they are preferred.
-#[derive(Debug, Default)]
-pub(super) struct Tiers(Vec<Tier>);
-
 #[derive(Debug)]
-struct Tier {
+pub(super) struct Tiers {
+    strategy: Strategy,
+    tiers: Vec<Tier>,
+}
+
+/// The nodes that are preferred alike.
+#[derive(Debug)]
+pub(super) struct Tier {
     rank: u32,
-    nodes: Vec<NodeId>,
-    balancer: Balancer,
+    /// Sorted by id, because ids only grow.
+    pub(super) nodes: Vec<NodeId>,
+    pub(super) balancer: Balancer,
 }
 
 impl Tiers {
-    pub(super) fn join(&mut self, node: NodeId, rank: u32) {
-        match self.0.binary_search_by_key(&rank, |tier| tier.rank) {
-            Ok(at) => self.0[at].nodes.push(node),
+    pub(super) const fn new(strategy: Strategy) -> Self {
+        Self { strategy, tiers: Vec::new() }
+    }
+
+    pub(super) const fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    pub(super) fn join(&mut self, node: NodeId, config: &NodeConfig) {
+        let at = match self.tiers.binary_search_by_key(&config.tier, |tier| tier.rank) {
+            Ok(at) => at,
             Err(at) => {
-                self.0.insert(at, Tier { rank, nodes: vec![node], balancer: Balancer::default() });
+                let balancer = Balancer::new(self.strategy);
+                self.tiers.insert(at, Tier { rank: config.tier, nodes: Vec::new(), balancer });
+                at
             }
-        }
+        };
+        self.tiers[at].nodes.push(node);
+        self.tiers[at].balancer.joined(&config.name, config.weight);
     }
 
     pub(super) fn leave(&mut self, node: NodeId) {
-        for tier in &mut self.0 {
-            if let Some(place) = tier.nodes.iter().position(|&n| n == node) {
+        for tier in &mut self.tiers {
+            if let Ok(place) = tier.nodes.binary_search(&node) {
                 tier.nodes.remove(place);
                 tier.balancer.left(place);
             }
         }
-        self.0.retain(|tier| !tier.nodes.is_empty());
+        self.tiers.retain(|tier| !tier.nodes.is_empty());
     }
 
-    /// The node whose turn it is, of the lowest tier with an eligible one.
-    pub(super) fn pick(
-        &mut self,
-        eligible: &mut dyn FnMut(NodeId) -> bool,
-        dice: &mut dyn Dice,
-    ) -> Option<NodeId> {
-        self.0.iter_mut().find_map(|Tier { nodes, balancer, .. }| {
-            balancer.pick(nodes.len(), &mut |place| eligible(nodes[place]), dice).map(|place| nodes[place])
-        })
+    /// A node of tier `rank` has so many calls now.
+    pub(super) fn busy(&mut self, node: NodeId, rank: u32, calls: u32) {
+        if self.strategy != Strategy::LeastConnections {
+            return;
+        }
+        let Ok(at) = self.tiers.binary_search_by_key(&rank, |tier| tier.rank) else { return };
+        let tier = &mut self.tiers[at];
+        if let Ok(place) = tier.nodes.binary_search(&node) {
+            tier.balancer.busy(place, calls);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[NodeId]> {
+        self.tiers.iter().map(|tier| tier.nodes.as_slice())
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Tier> {
+        self.tiers.iter_mut()
     }
 
     /// The first eligible node, of the lowest tier with one. Nobody's turn changes.
     fn first(&self, mut eligible: impl FnMut(NodeId) -> bool) -> Option<NodeId> {
-        self.0.iter().flat_map(|tier| &tier.nodes).copied().find(|&node| eligible(node))
+        self.iter().flatten().copied().find(|&node| eligible(node))
     }
 }
 
@@ -85,6 +112,9 @@ impl Members {
                 self.tell_recovered(node, downtime, out);
             }
         }
+        if change != Change::None {
+            self.watch_for_panic(out);
+        }
     }
 
     fn tell_suspected(&self, node: NodeId, reason: &str, out: &mut Outbox) {
@@ -97,6 +127,7 @@ impl Members {
 
     fn tell_failed(&mut self, node: NodeId, reason: &str, out: &mut Outbox) {
         self.totals.failures += 1;
+        self.out += 1;
         let (source, name) = (&self.source, self.name(node));
         out.emit(EventKind::NodeMarkedFailed, || Event::NodeMarkedFailed {
             source: source.clone(),
@@ -130,6 +161,7 @@ impl Members {
             downtime,
         });
         self.totals.recoveries += 1;
+        self.out -= 1;
         self.totals.recovery_time += downtime;
         if let Some(node) = self.get(node).filter(|n| n.state() == NodeState::Suspect) {
             // It began to miss heartbeats while it was out for another reason.

@@ -1,16 +1,21 @@
 //! The pool's inside: its nodes, their order, the schedule, and the totals. One lock guards it all.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{HeartbeatConfig, NodeConfig};
+use super::config::{HeartbeatConfig, NodeConfig, PoolConfig};
 use super::cooldown::Cooldowns;
 use super::detector::Detector;
 use super::failover::Tiers;
 use super::heartbeat::Schedule;
+use super::load::{HELD, TAU};
 use super::node::{Change, Node};
+use super::pick::{find, may_be_asked};
+use super::ramp::Ramp;
 use super::view::Evidence;
-use crate::base::{Blame, ConfigError, Dice, Event, EventKind, NodeId, Outbox, Source, Time, Verdict};
+use crate::base::{Blame, ConfigError, Event, EventKind, NodeId, Outbox, Source, Time, Verdict};
+use crate::window::Ewma;
 
 #[derive(Debug)]
 pub(super) struct Members {
@@ -23,6 +28,23 @@ pub(super) struct Members {
     /// Outages whose traffic has no new home yet.
     pub(super) stranded: usize,
     pub(super) totals: Totals,
+    /// Nodes that are out at the moment.
+    pub(super) out: usize,
+    /// Places of failed calls, by when they are released.
+    held: VecDeque<(Time, NodeId)>,
+    /// What a good answer takes, over all nodes.
+    pub(super) latency: Ewma,
+    pub(super) ramp: Ramp,
+    /// No node is back for so short that it gets less than its share after this.
+    pub(super) ramping_until: Time,
+    pub(super) max_ejected: f64,
+    pub(super) panic_below: f64,
+    /// So few are healthy that all are used.
+    pub(super) panic: bool,
+    pub(super) rebalance_interval: Option<Duration>,
+    pub(super) next_rebalance: Option<Time>,
+    /// The largest factor of any node.
+    pub(super) most: f64,
     next_id: u32,
 }
 
@@ -35,15 +57,28 @@ pub(super) struct Totals {
 }
 
 impl Members {
-    pub(super) fn new(source: Source, heartbeat: Option<HeartbeatConfig>) -> Self {
+    pub(super) fn new(source: Source, heartbeat: Option<HeartbeatConfig>, config: &PoolConfig) -> Self {
+        let mut cooldowns = Cooldowns::default();
+        cooldowns.set_cap(config.cooldown_cap);
         Self {
             source,
             nodes: Vec::new(),
-            tiers: Tiers::default(),
+            tiers: Tiers::new(config.balancer),
             schedule: Schedule::new(heartbeat),
-            cooldowns: Cooldowns::default(),
+            cooldowns,
             stranded: 0,
             totals: Totals::default(),
+            out: 0,
+            held: VecDeque::new(),
+            latency: Ewma::new(TAU),
+            ramp: Ramp { hold: config.failback_hold, slow_start: config.slow_start },
+            ramping_until: Time::ZERO,
+            max_ejected: config.max_ejected,
+            panic_below: config.panic_below,
+            panic: false,
+            rebalance_interval: config.rebalance_interval,
+            next_rebalance: None,
+            most: 1.0,
             next_id: 0,
         }
     }
@@ -51,11 +86,11 @@ impl Members {
     // ---- who is there ----
 
     pub(super) fn get(&self, id: NodeId) -> Option<&Node> {
-        self.nodes.binary_search_by_key(&id, |n| n.id).ok().map(|at| &self.nodes[at])
+        find(&self.nodes, id).map(|at| &self.nodes[at])
     }
 
     pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut Node> {
-        self.nodes.binary_search_by_key(&id, |n| n.id).ok().map(|at| &mut self.nodes[at])
+        find(&self.nodes, id).map(|at| &mut self.nodes[at])
     }
 
     pub(super) fn id_of(&self, name: &str) -> Option<NodeId> {
@@ -83,7 +118,7 @@ impl Members {
         }
         let id = NodeId(self.next_id);
         self.next_id += 1;
-        self.tiers.join(id, config.tier);
+        self.tiers.join(id, &config);
         let heartbeat = self.schedule.config_for(config.own_heartbeat.take());
         let detector = heartbeat.as_deref().map(HeartbeatConfig::make_detector);
         let listens = detector.as_ref().is_some_and(Detector::counts_silence) && config.heartbeat;
@@ -98,45 +133,49 @@ impl Members {
         Ok(id)
     }
 
+    /// A node has joined a pool that is at work: it begins as a returning one does.
+    pub(super) fn welcome(&mut self, id: NodeId, now: Time) {
+        if let Some(node) = self.get_mut(id) {
+            node.back_since = Some(now);
+            self.damp(now);
+        }
+    }
+
     pub(super) fn remove(&mut self, name: &str, out: &mut Outbox) -> Result<NodeId, ConfigError> {
         let node = self.named(name)?;
         let (id, stranded, name) = (node.id, node.stranded(), node.config.name.clone());
+        let was_out = node.is_out();
         self.stranded -= usize::from(stranded);
+        self.out -= usize::from(was_out);
         self.nodes.retain(|n| n.id != id);
         self.tiers.leave(id);
         self.schedule.dismiss(id);
+        self.find_most();
         out.emit(EventKind::NodeRemoved, || Event::NodeRemoved { source: self.source.clone(), node: name });
+        self.watch_for_panic(out);
         Ok(id)
     }
 
     // ---- calls ----
 
-    /// Whose turn it is, of those that may be asked as far as the pool knows.
-    pub(super) fn propose(
-        &mut self,
-        refused: &[&[NodeId]],
-        now: Time,
-        dice: &mut dyn Dice,
-    ) -> Option<NodeId> {
-        let Self { nodes, tiers, cooldowns, .. } = self;
-        let mut eligible = |id: NodeId| {
-            let node = nodes.binary_search_by_key(&id, |n| n.id).ok().map(|at| &nodes[at]);
-            node.is_some_and(|n| n.pickable() && cooldowns.admits(&n.config.domains, now))
-                && !refused.iter().any(|ids| ids.contains(&id))
-        };
-        tiers.pick(&mut eligible, dice)
-    }
-
     /// Counts a call to `id`, unless the node has been closed to traffic meanwhile.
     pub(super) fn enter(&mut self, id: NodeId, now: Time) -> bool {
-        let Ok(at) = self.nodes.binary_search_by_key(&id, |n| n.id) else { return false };
-        let node = &mut self.nodes[at];
-        if !node.pickable() || !self.cooldowns.admits(&node.config.domains, now) {
+        let Some(at) = find(&self.nodes, id) else { return false };
+        let node = &self.nodes[at];
+        if !may_be_asked(node, &self.cooldowns, self.panic, now) {
             return false;
         }
-        node.enter();
         self.cooldowns.enter(id, &node.config.domains, now);
+        self.count_in(id);
         true
+    }
+
+    /// Counts a call to `id`, whatever speaks against it.
+    pub(super) fn count_in(&mut self, id: NodeId) {
+        if let Some(node) = self.get_mut(id) {
+            node.enter();
+            self.tell_busy(id);
+        }
     }
 
     pub(super) fn finish(
@@ -147,10 +186,45 @@ impl Members {
         now: Time,
         out: &mut Outbox,
     ) {
+        self.release_held(now);
         self.cool(id, verdict, now);
-        if self.get_mut(id).is_some_and(|node| node.leave(verdict, elapsed)) {
+        if verdict.is_ok() {
+            self.latency.observe(elapsed.as_secs_f64(), now);
+        }
+        let Some(node) = self.get_mut(id) else { return };
+        let drained = node.leave(verdict, elapsed, now);
+        let blamed = matches!(verdict, Verdict::Fail(failure) if failure.blame != Blame::Nobody);
+        if blamed && node.load.hold() {
+            self.held.push_back((now.after(HELD), id));
+        }
+        self.tell_busy(id);
+        if drained {
             self.tell_drained(id, out);
         }
+        if blamed {
+            self.consider_ejection(id, now, out);
+        }
+        self.rebalance_if_due(now, out);
+    }
+
+    /// Gives up the places of calls that failed long enough ago.
+    pub(super) fn release_held(&mut self, now: Time) {
+        while let Some(&(until, id)) = self.held.front()
+            && until <= now
+        {
+            self.held.pop_front();
+            if let Some(node) = self.get_mut(id) {
+                node.load.release();
+                self.tell_busy(id);
+            }
+        }
+    }
+
+    /// The balancer hears how many calls `id` has now.
+    fn tell_busy(&mut self, id: NodeId) {
+        let Some(at) = find(&self.nodes, id) else { return };
+        let node = &self.nodes[at];
+        self.tiers.busy(id, node.config.tier, node.load.busy());
     }
 
     /// Lets cool what the verdict blames, if that is more than the endpoint.
@@ -158,7 +232,7 @@ impl Members {
     /// Who asked for a pause gets it. Any other cool-down is our own guess, and a guess does not take the
     /// last node that can be asked.
     fn cool(&mut self, id: NodeId, verdict: &Verdict, now: Time) {
-        let Ok(at) = self.nodes.binary_search_by_key(&id, |n| n.id) else { return };
+        let Some(at) = find(&self.nodes, id) else { return };
         let domains = &self.nodes[at].config.domains;
         match verdict {
             Verdict::Ok => self.cooldowns.forget(domains),
@@ -204,6 +278,7 @@ impl Members {
     pub(super) fn acquit(&mut self, id: NodeId, by: Evidence, now: Time, out: &mut Outbox) {
         let Some(node) = self.get_mut(id) else { return };
         let change = node.acquit(by, now);
+        self.returned(change, now);
         self.tell(id, change, "", out);
     }
 
@@ -217,6 +292,7 @@ impl Members {
         self.schedule.answered(id, now);
         let Some(node) = self.get_mut(id) else { return };
         let change = node.beat(now);
+        self.returned(change, now);
         self.listen(id, now);
         self.tell(id, change, "", out);
     }
@@ -280,6 +356,18 @@ impl Members {
                 self.schedule.look_at(node.id, Some(Time::ZERO));
             }
         }
+    }
+
+    /// A node that is back gets less than its share for a while.
+    fn returned(&mut self, change: Change, now: Time) {
+        if matches!(change, Change::Recovered { .. }) {
+            self.damp(now);
+        }
+    }
+
+    /// A node is back at `now`.
+    pub(super) fn damp(&mut self, now: Time) {
+        self.ramping_until = self.ramping_until.max(self.ramp.end(now));
     }
 
     fn listen(&mut self, id: NodeId, now: Time) {

@@ -22,17 +22,24 @@ mod config;
 mod cooldown;
 mod detector;
 mod failover;
+mod health;
 mod heartbeat;
+mod load;
 mod members;
 mod node;
+mod operator;
+mod outlier;
+mod pick;
+mod ramp;
+mod rebalance;
 mod recovery;
 mod reliability;
 #[cfg(test)]
 mod tests;
 mod view;
 
-pub use balancer::{Balancer, RoundRobin};
-pub use config::{HeartbeatConfig, NodeConfig};
+pub use balancer::Strategy;
+pub use config::{HeartbeatConfig, NodeConfig, PoolConfig};
 pub use detector::{Deadline, DeadlineConfig, Detector, DetectorConfig, Opinion, Phi, PhiConfig, Threshold};
 pub use recovery::{Ill, Recovery, RecoveryConfig, Treatment};
 pub use reliability::{Record, Reliability};
@@ -43,8 +50,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::base::{ConfigError, Dice, Event, EventKind, NodeId, Outbox, Source, Time, Verdict};
+use crate::base::{ConfigError, Dice, NodeId, Outbox, Source, Time, Verdict};
 use members::Members;
+use pick::{Wish, find, may_be_asked};
 
 /// A set of nodes behind one lock, which is held for short, pure moments only: no caller's closure
 /// runs under it (R3).
@@ -70,7 +78,7 @@ pub struct PoolMetrics {
 }
 
 impl Pool {
-    /// A pool of `nodes`, which speaks as `source`.
+    /// A pool of `nodes`, which speaks as `source`, with the defaults of [`PoolConfig`].
     ///
     /// Errors: an empty list (field "nodes"), an equal name (field "name"), a broken rule of a config.
     pub fn new(
@@ -78,13 +86,24 @@ impl Pool {
         nodes: Vec<NodeConfig>,
         heartbeat: Option<HeartbeatConfig>,
     ) -> Result<Self, ConfigError> {
+        Self::with_config(source, nodes, heartbeat, &PoolConfig::default())
+    }
+
+    /// The same, by `config`.
+    pub fn with_config(
+        source: Source,
+        nodes: Vec<NodeConfig>,
+        heartbeat: Option<HeartbeatConfig>,
+        config: &PoolConfig,
+    ) -> Result<Self, ConfigError> {
         if nodes.is_empty() {
             return Err(ConfigError::new("nodes", "hold at least one node", "[]"));
         }
         if let Some(config) = &heartbeat {
             config.validate()?;
         }
-        let mut members = Members::new(source.clone(), heartbeat);
+        config.validate()?;
+        let mut members = Members::new(source.clone(), heartbeat, config);
         for node in nodes {
             members.join(node)?;
         }
@@ -115,7 +134,8 @@ impl Pool {
     /// one [`Pool::finish`].
     ///
     /// The nodes in `exclude` are passed over. `admissible` is asked last, of one node at a time and
-    /// with no lock held: it may look at the node's breaker, and should not take its permit yet.
+    /// with no lock held: it may look at the node's breaker, and should not take its permit yet. In panic it
+    /// is not asked.
     pub fn pick(
         &self,
         exclude: &[NodeId],
@@ -123,15 +143,68 @@ impl Pool {
         now: Time,
         dice: &mut dyn Dice,
     ) -> Option<NodeId> {
+        self.pick_for(None, exclude, admissible, now, dice)
+    }
+
+    /// The same, for a call with this key, which a sticky balancer ties to a node.
+    pub fn pick_for(
+        &self,
+        key: Option<&str>,
+        exclude: &[NodeId],
+        admissible: &mut dyn FnMut(NodeId) -> bool,
+        now: Time,
+        dice: &mut dyn Dice,
+    ) -> Option<NodeId> {
         let mut refused = Vec::new();
         loop {
-            let node = self.members.lock().propose(&[exclude, &refused], now, dice)?;
+            let (node, panic) = {
+                let mut members = self.members.lock();
+                (members.propose(Wish { key, refused: &[exclude, &refused] }, now, dice)?, members.panic)
+            };
             // Asked outside the lock, so the operator may have closed the node meanwhile.
-            if admissible(node) && self.members.lock().enter(node, now) {
+            if (panic || admissible(node)) && self.members.lock().enter(node, now) {
                 return Some(node);
             }
             refused.push(node);
         }
+    }
+
+    /// Does somebody outside choose among the candidates?
+    #[must_use]
+    pub fn is_balanced_outside(&self) -> bool {
+        self.members.lock().tiers.strategy() == Strategy::Outside
+    }
+
+    /// Everybody whom a call may ask, of the lowest tier with somebody, for the choice of somebody outside.
+    pub fn candidates(
+        &self,
+        exclude: &[NodeId],
+        admissible: &mut dyn FnMut(NodeId) -> bool,
+        now: Time,
+    ) -> Vec<NodeId> {
+        let mut refused = exclude.to_vec();
+        loop {
+            let (found, panic) = {
+                let mut members = self.members.lock();
+                (members.candidates(&refused, now), members.panic)
+            };
+            let admitted: Vec<NodeId> = found.iter().copied().filter(|&n| panic || admissible(n)).collect();
+            if found.is_empty() || !admitted.is_empty() {
+                return admitted;
+            }
+            refused.extend(found);
+        }
+    }
+
+    /// Counts a call to `node`, which somebody outside chose; false if it may not be asked any more.
+    pub fn enter(&self, node: NodeId, now: Time) -> bool {
+        self.members.lock().enter(node, now)
+    }
+
+    /// Are so few nodes healthy that all are used?
+    #[must_use]
+    pub fn panics(&self) -> bool {
+        self.members.lock().panic
     }
 
     /// The call to `node` has ended after `elapsed`. A node that has left is forgotten silently.
@@ -149,6 +222,19 @@ impl Pool {
     /// `by` takes back what it said against `node`; what others said stays (P8).
     pub fn acquit(&self, node: NodeId, by: Evidence, now: Time, out: &mut Outbox) {
         self.members.lock().acquit(node, by, now, out);
+    }
+
+    /// The breaker of `node` will let a call pass at `then`; none: nobody knows when.
+    pub fn expect_back(&self, node: NodeId, then: Option<Time>) {
+        if let Some(node) = self.members.lock().get_mut(node) {
+            node.expect_back(then);
+        }
+    }
+
+    /// Computes the nodes' shares anew if the interval is over. Calls that end do so too, so this is for
+    /// whoever wants it on time.
+    pub fn rebalance_if_due(&self, now: Time, out: &mut Outbox) {
+        self.members.lock().rebalance_if_due(now, out);
     }
 
     /// `node`, which is out, shows a sign of life: its breaker admits a probe.
@@ -198,65 +284,16 @@ impl Pool {
         self.members.lock().restart_heartbeat();
     }
 
-    // ---- the operator's will ----
-
-    /// A node joins.
-    pub fn add(&self, node: NodeConfig, now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
-        let mut members = self.members.lock();
-        let id = members.join(node)?;
-        members.get_mut(id).into_iter().for_each(|node| node.watch(now));
-        out.emit(EventKind::NodeAdded, || Event::NodeAdded {
-            source: self.source.clone(),
-            node: members.name(id),
-        });
-        members.house_the_stranded(out);
-        Ok(id)
-    }
-
-    /// A node leaves. Calls that are there end as they would have.
-    pub fn remove(&self, name: &str, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
-        self.members.lock().remove(name, out)
-    }
-
-    /// A node gets no new call; "node_drained" tells when its last one has ended.
-    pub fn drain(&self, name: &str, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
-        let mut members = self.members.lock();
-        let node = members.named(name)?;
-        let (id, empty) = (node.id, node.drain());
-        if empty {
-            members.tell_drained(id, out);
-        }
-        Ok(id)
-    }
-
-    /// A node that was disabled or draining gets calls again, if nobody speaks against it.
-    pub fn enable(&self, name: &str, _now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
-        let mut members = self.members.lock();
-        let node = members.named(name)?;
-        node.set_enabled(true);
-        let id = node.id;
-        members.house_the_stranded(out);
-        Ok(id)
-    }
-
-    /// A node gets no call until it is enabled again, whatever else happens.
-    pub fn disable(&self, name: &str) -> Result<NodeId, ConfigError> {
-        let mut members = self.members.lock();
-        let node = members.named(name)?;
-        node.set_enabled(false);
-        Ok(node.id)
-    }
-
     // ---- looks ----
 
-    /// How many nodes a call could be sent to. `admissible` is asked with no lock held.
+    /// How many nodes a call could be sent to. `admissible` is asked with no lock held; not in panic.
     pub fn ready_count(&self, admissible: &mut dyn FnMut(NodeId) -> bool, now: Time) -> usize {
-        let pickable: Vec<NodeId> = {
+        let (may, panic): (Vec<NodeId>, bool) = {
             let members = self.members.lock();
-            let cooled = |n: &&node::Node| members.cooldowns.admits(&n.config.domains, now);
-            members.nodes.iter().filter(|n| n.pickable()).filter(cooled).map(|n| n.id).collect()
+            let may = |n: &&node::Node| may_be_asked(n, &members.cooldowns, members.panic, now);
+            (members.nodes.iter().filter(may).map(|n| n.id).collect(), members.panic)
         };
-        pickable.into_iter().filter(|&node| admissible(node)).count()
+        may.into_iter().filter(|&node| panic || admissible(node)).count()
     }
 
     /// When it is worth asking again while no node is ready, where that is known: the earliest moment
@@ -273,7 +310,7 @@ impl Pool {
                     let by_heartbeat = n.convicted_by(Evidence::Heartbeat);
                     let beats = if by_heartbeat { Some(members.heartbeat_may_acquit(n.id)?) } else { None };
                     let cool = members.cooldowns.until(&n.config.domains, now).map(|(until, ..)| until);
-                    Some((n.id, beats.max(cool)))
+                    Some((n.id, beats.max(cool).max(n.conduct.out_until(now))))
                 })
                 .collect()
         };
@@ -284,13 +321,20 @@ impl Pool {
     #[must_use]
     pub fn views(&self, now: Time) -> Vec<NodeView> {
         let members = self.members.lock();
-        let Members { nodes, cooldowns, .. } = &*members;
-        nodes.iter().map(|n| n.view(cooldowns.until(&n.config.domains, now))).collect()
+        let view = |n: &node::Node| {
+            let cooling = members.cooldowns.until(&n.config.domains, now);
+            n.view(cooling, now, members.usual(now), members.share_of(n, now))
+        };
+        members.nodes.iter().map(view).collect()
     }
 
-    /// Bounds how long nodes are kept waiting (P12); the default is [`cooldown::DEFAULT_CAP`].
-    pub fn set_cooldown_cap(&self, cap: Duration) {
-        self.members.lock().cooldowns.set_cap(cap);
+    /// One node as it is at the moment; none if it has left.
+    #[must_use]
+    pub fn view(&self, node: NodeId, now: Time) -> Option<NodeView> {
+        let members = self.members.lock();
+        let node = &members.nodes[find(&members.nodes, node)?];
+        let cooling = members.cooldowns.until(&node.config.domains, now);
+        Some(node.view(cooling, now, members.usual(now), members.share_of(node, now)))
     }
 
     /// The node of this name.

@@ -16,14 +16,18 @@
 //! acquit a node that real traffic convicted. An *outage* lasts from the first flag set to the last
 //! flag cleared, however often the evidence changes its mind in between.
 
+mod looks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::NodeConfig;
 use super::detector::{Detector, Opinion};
-use super::reliability::Record;
-use super::view::{Cooling, Evidence, NodeState, NodeView};
-use crate::base::{FailureKind, NodeId, Time, Verdict};
+use super::load::Load;
+use super::outlier::Conduct;
+use super::rebalance::Round;
+use super::view::{Evidence, NodeState};
+use crate::base::{Blame, NodeId, Time, Verdict};
 
 /// The share of a new sample in the mean latency: about the last ten calls matter.
 const LATENCY_SHARE: f64 = 0.2;
@@ -74,7 +78,15 @@ pub(super) struct Node {
     suspect: bool,
     convictions: u8,
     outage: Option<Outage>,
-    in_flight: u32,
+    /// When its breaker will let a call pass, while that speaks against it.
+    asked_again: Option<Time>,
+    /// Since when it is back, if it ever was away.
+    pub(super) back_since: Option<Time>,
+    pub(super) load: Load,
+    pub(super) conduct: Conduct,
+    pub(super) round: Round,
+    /// What rebalancing multiplies its weight by.
+    pub(super) factor: f64,
     latency: Option<f64>,
     last_error: Option<Arc<str>>,
     failures: u64,
@@ -95,7 +107,7 @@ struct Ledger {
 }
 
 impl Node {
-    pub(super) const fn new(id: NodeId, config: NodeConfig, detector: Option<Detector>) -> Self {
+    pub(super) fn new(id: NodeId, config: NodeConfig, detector: Option<Detector>) -> Self {
         Self {
             id,
             config,
@@ -105,7 +117,12 @@ impl Node {
             suspect: false,
             convictions: 0,
             outage: None,
-            in_flight: 0,
+            asked_again: None,
+            back_since: None,
+            load: Load::new(),
+            conduct: Conduct::default(),
+            round: Round::default(),
+            factor: 1.0,
             latency: None,
             last_error: None,
             failures: 0,
@@ -137,6 +154,7 @@ impl Node {
         }
         let Some(outage) = self.outage.take() else { return Change::None };
         self.recoveries += 1;
+        self.back_since = Some(now);
         let Outage { since, announced, rehoused, .. } = outage;
         self.ledger.repairs += now.since(since);
         Change::Recovered { downtime: now.since(since), announced, rehoused }
@@ -198,46 +216,67 @@ impl Node {
 
     // ---- the operator's will ----
 
-    /// Says whether calls go there at all.
-    pub(super) const fn set_enabled(&mut self, yes: bool) {
-        self.enabled = yes;
-        if yes {
-            self.draining = false;
+    /// Calls go there again.
+    pub(super) const fn enable(&mut self, now: Time) {
+        if !self.open_to_traffic() {
+            self.back_since = Some(now);
         }
+        self.enabled = true;
+        self.draining = false;
+    }
+
+    /// No calls go there.
+    pub(super) const fn disable(&mut self) {
+        self.enabled = false;
     }
 
     /// From now on it gets no new call. Says whether it has none left already.
     pub(super) const fn drain(&mut self) -> bool {
         let news = !self.draining;
         self.draining = true;
-        news && self.in_flight == 0
+        news && self.load.in_flight() == 0
     }
 
     // ---- traffic ----
 
     /// A call goes there.
     pub(super) const fn enter(&mut self) {
-        self.in_flight += 1;
+        self.load.enter();
         self.ledger.calls += 1;
     }
 
     /// A call comes back. Says whether it was the last one of a draining node.
-    pub(super) fn leave(&mut self, verdict: &Verdict, elapsed: Duration) -> bool {
-        debug_assert!(self.in_flight > 0, "each finish belongs to one pick");
-        self.in_flight = self.in_flight.saturating_sub(1);
+    pub(super) fn leave(&mut self, verdict: &Verdict, elapsed: Duration, now: Time) -> bool {
+        self.load.leave();
         match verdict {
             Verdict::Ok => {
                 let sample = elapsed.as_secs_f64();
                 let mean = self.latency.unwrap_or(sample);
                 self.latency = Some(LATENCY_SHARE.mul_add(sample - mean, mean));
+                self.load.answered(elapsed, now);
+                self.conduct.note(true, now);
+                self.round.note(true, elapsed);
             }
-            Verdict::Fail(failure) | Verdict::Throttled(failure) => {
+            Verdict::Fail(failure) => {
+                self.ledger.failed += 1;
+                self.blame(failure.kind.as_str());
+                if failure.blame != Blame::Nobody {
+                    self.conduct.note(false, now);
+                    self.round.note(false, elapsed);
+                }
+            }
+            Verdict::Throttled(failure) => {
                 self.ledger.failed += 1;
                 self.blame(failure.kind.as_str());
             }
             Verdict::Ignore => {}
         }
-        self.draining && self.in_flight == 0
+        self.draining && self.load.in_flight() == 0
+    }
+
+    /// Its breaker will let a call pass at `then`.
+    pub(super) const fn expect_back(&mut self, then: Option<Time>) {
+        self.asked_again = then;
     }
 
     /// A call that it failed has ended well all the same.
@@ -251,23 +290,6 @@ impl Node {
     }
 
     // ---- looks ----
-
-    /// What its reliability is made of. `returns`: can what speaks against it be taken back without help?
-    pub(super) fn record(&self, returns: bool, now: Time) -> Record {
-        let Ledger { since, repairs, calls, failed, handled } = self.ledger;
-        let present = self.outage.map_or(Duration::ZERO, |outage| now.since(outage.since));
-        Record {
-            watched: since.map_or(Duration::ZERO, |since| now.since(since)),
-            down: repairs + present,
-            repairs,
-            failures: self.failures,
-            recoveries: self.recoveries,
-            calls,
-            failed,
-            handled,
-            recoverable: self.open_to_traffic() && (self.convictions == 0 || returns),
-        }
-    }
 
     /// ready = enabled ∧ not draining ∧ nobody speaks against it.
     pub(super) const fn ready(&self) -> bool {
@@ -309,7 +331,22 @@ impl Node {
     }
 
     pub(super) const fn in_flight(&self) -> u32 {
-        self.in_flight
+        self.load.in_flight()
+    }
+
+    /// Is it in an outage?
+    pub(super) const fn is_out(&self) -> bool {
+        self.outage.is_some()
+    }
+
+    /// Does nobody speak against it?
+    pub(super) const fn is_healthy(&self) -> bool {
+        self.convictions == 0
+    }
+
+    /// Does only its breaker speak against it, and would that let a call pass by now?
+    pub(super) fn awaits_probe(&self, now: Time) -> bool {
+        self.convicted_by(Evidence::Breaker) && self.asked_again.is_some_and(|then| then <= now)
     }
 
     /// Is there somebody who judges its heartbeat?
@@ -347,26 +384,6 @@ impl Node {
 
     pub(super) fn last_error(&self) -> Option<Arc<str>> {
         self.last_error.clone()
-    }
-
-    pub(super) fn view(&self, cooling: Option<(Time, FailureKind, &str)>) -> NodeView {
-        NodeView {
-            id: self.id,
-            name: self.config.name.clone(),
-            state: self.state(),
-            enabled: self.enabled,
-            ready: self.ready(),
-            convicted_by: Evidence::ALL.into_iter().filter(|&by| self.convicted_by(by)).collect(),
-            down_since: self.outage.map(|outage| outage.since),
-            in_flight: self.in_flight,
-            latency: self.latency.map(Duration::from_secs_f64),
-            failures: self.failures,
-            recoveries: self.recoveries,
-            weight: self.config.weight,
-            tier: self.config.tier,
-            last_error: self.last_error(),
-            cooling: cooling.map(|(until, kind, domain)| Cooling { until, kind, domain: domain.into() }),
-        }
     }
 
     fn blame(&mut self, why: &str) {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+mod traffic;
+
 use super::*;
-use crate::base::{Failure, SplitMix};
+use crate::base::{Event, Failure, SplitMix};
 
 const A: NodeId = NodeId(0);
 const B: NodeId = NodeId(1);
@@ -294,8 +296,8 @@ fn tiers_are_used_lowest_first() {
     let nodes = vec![tiered("spare", 7), tiered("x", 1), tiered("y", 1)];
     let pool = Pool::new(Source::new("pool"), nodes, None).unwrap();
     assert_eq!([pick(&pool, &[]), pick(&pool, &[B, C]), pick(&pool, &[])], [Some(B), Some(A), Some(C)]);
-    pool.disable("x").unwrap();
-    pool.disable("y").unwrap();
+    pool.disable("x", at(0), &mut out()).unwrap();
+    pool.disable("y", at(0), &mut out()).unwrap();
     assert_eq!(pick(&pool, &[]), Some(A));
     pool.enable("x", at(0), &mut out()).unwrap();
     assert_eq!(pick(&pool, &[]), Some(B));
@@ -371,6 +373,7 @@ mod laws {
     use std::collections::HashMap;
 
     use proptest::prelude::*;
+    use proptest::strategy::Strategy;
 
     use super::*;
 
@@ -412,7 +415,7 @@ mod laws {
             Act::Miss(n) => pool.miss(NodeId(n), "x", now, out),
             Act::Drain(n) => drop(pool.drain(name(n), now, out)),
             Act::Enable(n) => drop(pool.enable(name(n), now, out)),
-            Act::Disable(n) => drop(pool.disable(name(n))),
+            Act::Disable(n) => drop(pool.disable(name(n), at(0), out)),
             Act::Call(ok) => {
                 let views = pool.views(now);
                 if let Some(node) = pool.pick(&[], &mut |_| true, now, &mut SplitMix::new(1)) {
@@ -475,7 +478,7 @@ mod laws {
             let names: Vec<String> = (0..down.len()).map(|n| n.to_string()).collect();
             let pool = pool(&names.iter().map(String::as_str).collect::<Vec<_>>());
             for (name, _) in names.iter().zip(&down).filter(|(_, down)| **down) {
-                pool.disable(name).unwrap();
+                pool.disable(name, at(0), &mut out()).unwrap();
             }
             let mut shares = vec![0usize; down.len()];
             for _ in 0..calls {

@@ -98,6 +98,11 @@ pub struct NodeView {
     pub down_since: Option<Time>,
     /// Calls there at the moment.
     pub in_flight: u32,
+    /// Seconds of work that wait there: its calls in flight, and the places held by failed ones, times what
+    /// one is expected to take.
+    pub load: f64,
+    /// The part of its tier's calls that it is meant to get at the moment, 0 to 1.
+    pub share: f64,
     /// Mean time of its good answers, the recent ones weighing most; none before the first.
     pub latency: Option<Duration>,
     /// Outages so far, the present one included.
@@ -112,4 +117,6 @@ pub struct NodeView {
     pub last_error: Option<Arc<str>>,
     /// Its longest cool-down, if one keeps it from being asked.
     pub cooling: Option<Cooling>,
+    /// Until when it is put out because it fails more often than the others, if it is.
+    pub ejected_until: Option<Time>,
 }

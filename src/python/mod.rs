@@ -9,6 +9,7 @@
     reason = "PyO3 hands the arguments of functions and methods over by value"
 )]
 
+mod balancer;
 mod bridge;
 mod call;
 mod clock;
@@ -70,8 +71,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<errands::Order>()?;
     call::Class::publish::<call::Guard>(module)?;
     call::Class::publish::<call::Awaitable>(module)?;
-
-    module.add_class::<call::Stream>()?;
+    call::Class::publish::<call::Stream>(module)?;
     module.add_class::<call::AsyncStream>()?;
     module.add_class::<call::StreamStep>()?;
     module.add_class::<call::Scope>()?;

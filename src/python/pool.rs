@@ -7,6 +7,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use super::balancer::{self, Spread};
 use super::errands::Task;
 use super::heartbeat::{self, Asked, Pulse};
 use super::policies::{
@@ -92,7 +93,7 @@ impl FailoverManager {
 impl FailoverManager {
     #[new]
     #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, bulkhead, rates, classify,
-                        answers, exhausted, cooldown_cap, recovery, fallback=None, hedge=None))]
+                        answers, exhausted, cooldown_cap, spread, recovery, fallback=None, hedge=None))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -107,6 +108,7 @@ impl FailoverManager {
         answers: Answers,
         exhausted: &Bound<'_, PyAny>,
         cooldown_cap: &Bound<'_, PyAny>,
+        spread: &Bound<'_, PyTuple>,
         recovery: &Bound<'_, PyTuple>,
         fallback: Option<Bound<'_, PyAny>>,
         hedge: Option<(Bound<'_, HedgePolicy>, bool)>,
@@ -117,9 +119,10 @@ impl FailoverManager {
         let care = heartbeat::care(recovery, heartbeat.as_ref())?;
         let source = Source::new(name);
         let configs = described.iter().map(|node| node.config.clone()).collect();
-        let pool = Pool::new(source.clone(), configs, heartbeat).map_err(|e| config_error(py, &e))?;
         let cap = positive_span("cooldown_cap", cooldown_cap)?;
-        pool.set_cooldown_cap(cap);
+        let Spread { config, chooser, key } = balancer::spread(spread, cap)?;
+        let pool = Pool::with_config(source.clone(), configs, heartbeat, &config)
+            .map_err(|e| config_error(py, &e))?;
         pool.watch(clock::now());
         let clocks = timeout.as_ref().map_or_else(TimeoutConfig::default, |timeout| timeout.get().config());
         // The nodes' breakers are named after a template that has a name, else after the manager.
@@ -143,18 +146,16 @@ impl FailoverManager {
                 "'fail_fast', 'wait', 'try_anyway'",
                 Exhausted::from_name,
             )?,
-            key: None,
+            key,
             answers,
             fallback,
             hedge,
             pulse: Some(Arc::clone(&pulse)),
         };
-        let manager = Self {
-            wiring: Arc::new(parts.wire()?),
-            roster,
-            targets: Arc::new(Targets::new(HashMap::new())),
-            pulse,
-        };
+        let mut wiring = parts.wire()?;
+        wiring.balancer = chooser;
+        let manager =
+            Self { wiring: Arc::new(wiring), roster, targets: Arc::new(Targets::new(HashMap::new())), pulse };
         for node in described {
             let id = manager.id_of(py, &node.config.name)?;
             manager.adopt(id, node);
@@ -282,7 +283,8 @@ impl FailoverManager {
 
     /// Gives a node no call until it is enabled again, whatever else happens.
     fn disable(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        self.roster.pool().disable(name).map(drop).map_err(|error| config_error(py, &error))
+        let done = moment(|at| self.roster.pool().disable(name, at.now, at.out));
+        done.map(drop).map_err(|error| config_error(py, &error))
     }
 
     /// An outside monitor's word on a node: `ok=False` marks it failed, `ok=True` takes that back.

@@ -16,10 +16,12 @@ pub struct NodeView {
     enabled: bool,
     ready: bool,
     in_flight: u32,
+    load: f64,
     latency: Option<f64>,
     failures: u64,
     recoveries: u64,
     weight: f64,
+    share: f64,
     tier: u32,
     last_error: Option<String>,
     not_before: Option<f64>,
@@ -28,26 +30,38 @@ pub struct NodeView {
 impl NodeView {
     /// The picture of a node and its breaker.
     pub fn of(view: pool::NodeView, roster: &Roster, now: Time) -> Self {
+        let panics = roster.pool().panics();
         let admissible = roster.admissible(view.id, now);
         let others = view.convicted_by.iter().any(|by| *by != pool::Evidence::Breaker);
         let closed = !view.enabled || view.state == pool::NodeState::Draining;
         let open = roster.breaker(view.id).and_then(|breaker| breaker.retry_after(now));
         let cool = view.cooling.as_ref().map(|cooling| cooling.until.since(now));
-        let wait = open.max(cool);
+        let ejected = view.ejected_until.map(|until| until.since(now));
+        let wait = open.max(cool).max(ejected);
+        let fit = !others && view.ejected_until.is_none() && view.cooling.is_none();
         Self {
             name: view.name.to_string(),
             state: view.state.as_str(),
             enabled: view.enabled,
-            ready: admissible && !others && !closed && view.cooling.is_none(),
+            ready: !closed && (admissible && fit || panics && view.cooling.is_none()),
             in_flight: view.in_flight,
+            load: view.load,
             latency: view.latency.map(|span| span.as_secs_f64()),
             failures: view.failures,
             recoveries: view.recoveries,
             weight: view.weight,
+            share: view.share,
             tier: view.tier,
             last_error: view.last_error.map(|text| text.to_string()),
             not_before: wait.map(|span| span.as_secs_f64()),
         }
+    }
+}
+
+impl NodeView {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 

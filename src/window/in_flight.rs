@@ -30,6 +30,8 @@ pub struct InFlight {
     /// Calls older than the whole ring; below zero for a moment when a call leaves while its bucket is
     /// being moved here.
     old: Tagged,
+    /// Before this moment nobody is older than the limit, so nobody need be looked for; 0: not known.
+    quiet_until: AtomicU64,
     starts: [Starts; BUCKETS],
 }
 
@@ -60,6 +62,7 @@ impl InFlight {
             limit,
             width: limit.div_ceil(PER_LIMIT),
             old: Tagged::new(),
+            quiet_until: AtomicU64::new(0),
             starts: array::from_fn(|_| starts()),
         }
     }
@@ -69,7 +72,13 @@ impl InFlight {
     #[must_use]
     pub fn enter(&self, era: Era, start: Time) -> bool {
         let (bucket, tick) = self.at(start);
-        bucket.latest.fetch_max(start.as_nanos(), Ordering::Relaxed);
+        if bucket.latest.load(Ordering::Relaxed) < start.as_nanos() {
+            bucket.latest.fetch_max(start.as_nanos(), Ordering::Relaxed);
+        }
+        let due = start.as_nanos().saturating_add(self.limit);
+        if due < self.quiet_until.load(Ordering::Relaxed) {
+            self.quiet_until.store(due, Ordering::Relaxed);
+        }
         let mut word = bucket.count.load(Ordering::Acquire);
         loop {
             let held = Held::unpack(word);
@@ -114,24 +123,39 @@ impl InFlight {
 
     /// How many calls of `era` have been under way for the limit or longer at `now`.
     #[must_use]
+    #[inline]
     pub fn older(&self, era: Era, now: Time) -> u64 {
+        if now.as_nanos() < self.quiet_until.load(Ordering::Relaxed) { 0 } else { self.look(era, now) }
+    }
+
+    /// The same by looking at every bucket. If nobody is older, of whichever era, it says how long that holds:
+    /// until the first bucket is due, or a call that starts only now. A call that starts on another thread
+    /// during the look may so be seen as old by that much later.
+    fn look(&self, era: Era, now: Time) -> u64 {
         let mut sum = self.old.get(era);
         if sum > Tagged::MAX / 2 {
             sum = 0; // below zero for a moment
         }
+        let mut quiet = now.as_nanos().saturating_add(self.limit);
+        let mut anybody = self.old.get(self.old.era()) != 0;
         for bucket in &self.starts {
             let held = Held::unpack(bucket.count.load(Ordering::Acquire));
-            if held.count > 0 && held.era == era {
-                let latest = bucket.latest.load(Ordering::Relaxed);
-                if now.as_nanos().saturating_sub(latest) >= self.limit {
-                    sum += held.count;
-                }
+            if held.count == 0 {
+                continue;
+            }
+            let latest = bucket.latest.load(Ordering::Relaxed);
+            quiet = quiet.min(latest.saturating_add(self.limit));
+            if now.as_nanos().saturating_sub(latest) >= self.limit {
+                anybody = true;
+                sum += if held.era == era { held.count } else { 0 };
             }
         }
+        self.quiet_until.store(if anybody { 0 } else { quiet }, Ordering::Relaxed);
         sum
     }
 
     fn shift(&self, era: Era, by: u64) -> bool {
+        self.quiet_until.store(0, Ordering::Relaxed);
         self.old.update(era, |n| n.wrapping_add(by)).is_some()
     }
 

@@ -18,6 +18,7 @@
 
 pub mod count;
 pub mod era;
+pub mod ewma;
 pub mod in_flight;
 pub mod timed;
 
@@ -26,6 +27,7 @@ mod tests;
 
 pub use count::Count;
 pub use era::{Era, Tagged};
+pub use ewma::Ewma;
 pub use in_flight::InFlight;
 pub use timed::Timed;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::timed::BUCKETS;
 use super::*;
+use crate::base::sync::{AtomicU64, Ordering};
 use crate::base::{Dice, SplitMix};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -240,4 +241,23 @@ fn a_tagged_number_knows_its_era() {
     assert_eq!(tagged.era(), Era::new(0));
     tagged.update(Era::new(7), |n| n + 1);
     assert_eq!(tagged.era(), Era::new(7));
+}
+
+/// Who comes late with a call of an earlier turn of the ring leaves the counters of the later one alone.
+#[test]
+fn a_straggler_of_an_earlier_lap_is_dropped() {
+    let window = Timed::new(Duration::from_nanos(BUCKETS));
+    let at = |lap: u64| Time::from_nanos(lap * BUCKETS);
+    window.record(Era::new(0), at(5), BAD);
+    window.record(Era::new(0), at(4), GOOD);
+    assert_eq!(window.tally(Era::new(0), at(5)), tally([BAD]));
+}
+
+/// A counter that is full stays full: one more would spill into its lap.
+#[test]
+fn a_full_counter_stays_full() {
+    const FULL: u64 = 3 << 28 | ((1 << 28) - 1);
+    let counter = AtomicU64::new(FULL);
+    timed::add(&counter, 3);
+    assert_eq!(counter.load(Ordering::Relaxed), FULL);
 }

@@ -112,7 +112,7 @@ fn read(counter: &AtomicU64, lap: u64) -> u64 {
     if word >> COUNT_BITS == lap { word & COUNT_MAX } else { 0 }
 }
 
-fn add(counter: &AtomicU64, lap: u64) {
+pub(super) fn add(counter: &AtomicU64, lap: u64) {
     let mut word = counter.load(Relaxed);
     loop {
         let ahead = (word >> COUNT_BITS).wrapping_sub(lap) & LAP_MAX;

@@ -71,7 +71,7 @@ def test_the_distribution_requires_nothing() -> None:
     required = importlib.metadata.requires("holdfast") or []
     assert [line for line in required if "extra ==" not in line] == []
     extras = importlib.metadata.metadata("holdfast").get_all("Provides-Extra")
-    assert sorted(extras or []) == ["all", "langchain", "openai"]
+    assert sorted(extras or []) == ["all", "anthropic", "langchain", "openai"]
 
 
 def test_the_distribution_has_its_command_and_licences() -> None:

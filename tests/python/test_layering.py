@@ -26,7 +26,15 @@ EDGES: dict[str, set[str]] = {
     "dashboard": set(),
     "demo": {"langchain_core", "langchain_openai", "openai"},
     "instrument": {"opentelemetry", "prometheus_client"},
-    "langchain": {"langchain", "langchain_core", "langchain_openai", "langgraph", "openai", "pydantic"},
+    "langchain": {
+        "langchain",
+        "langchain_core",
+        "langchain_openai",
+        "langgraph",
+        "openai",
+        "pydantic",
+        "tenacity",
+    },
 }
 
 

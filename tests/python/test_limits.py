@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import random
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 
 import holdfast as hf
 from colours import Worker
+from soak import limits as soak_limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -501,3 +503,204 @@ def test_l7_a_refusal_holds_no_reference_to_the_callers_frames() -> None:
                 limit.call(lambda: None)
             refusals.append(refused.value)
     assert refusals[0] is not refusals[1]
+
+
+# ---- all of it at once ----
+
+
+def test_l1_l2_random_paths_from_threads_and_tasks_leave_nothing() -> None:
+    """Success, error, cancel anywhere, streams never begun, forgotten or closed elsewhere: every counter is 0 again."""
+    seed = random.randrange(10**6)
+    world = soak_limits.run(3000, seed)
+    assert world.left() == (0, 0, 0, 0), f"seed {seed}"
+
+
+# ---- rates ----
+
+
+def test_rate_refuses_without_a_deadline_and_says_when(colour: Colour, clock: ManualClock) -> None:
+    """With no deadline to wait by, what exceeds the rate is refused, and passes at the moment it is told."""
+    limit = hf.RateLimit(2, per=60.0)
+    guarded = limit(colour.make(lambda: "fine"))
+    assert [colour.run(guarded) for _ in range(2)] == ["fine", "fine"]
+    with pytest.raises(hf.RateLimited) as refused:
+        colour.run(guarded)
+    assert (refused.value.reason, refused.value.source) == ("exhausted", limit.name)
+    assert refused.value.retry_after == pytest.approx(30.0)
+    clock.advance(30.0)
+    assert colour.run(guarded) == "fine"
+
+
+def test_rate_waits_if_its_turn_comes_before_the_deadline(colour: Colour, clock: ManualClock) -> None:
+    """A call with a deadline waits for its ration, and does not wait in vain."""
+    limit = hf.RateLimit(1, per=2.0)
+    guarded = hf.Pipeline(rate_limit=limit, timeout=3.0)(colour.make(lambda: "fine"))
+    assert colour.run(guarded, clock=clock) == "fine"
+    assert colour.run(guarded, clock=clock) == "fine", "two seconds later"
+    with hf.deadline(1.0), pytest.raises(hf.RateLimited, match="no room"):
+        colour.run(guarded)
+    assert limit.metrics.queued == 0
+
+
+async def test_l4_a_cancelled_waiter_for_a_rate_leaves_at_once(clock: ManualClock) -> None:
+    """It owes nothing, and the one behind it has its turn."""
+    limit = hf.RateLimit(1, per=10.0)
+    pipeline = hf.Pipeline(rate_limit=limit, timeout=100.0)
+    await pipeline.acall(asyncio.sleep, 0)
+    first, second = (asyncio.create_task(pipeline.acall(asyncio.sleep, 0, n)) for n in range(2))
+    await asyncio.sleep(0)
+    assert limit.metrics.queued == 2
+    first.cancel()
+    await asyncio.sleep(0)
+    assert limit.metrics.queued == 1
+    await clock.aadvance(10.0)
+    assert await second == 1
+    assert limit.metrics.queued == 0
+
+
+class Answer:
+    """As OpenAI's client answers."""
+
+    def __init__(self, tokens: int) -> None:
+        self.usage = {"total_tokens": tokens}
+
+
+@pytest.mark.parametrize(("used", "left"), [(100, 900), (20, 980), (400, 600)])
+def test_l6_reserves_the_estimate_and_settles_the_actual(used: int, left: int, clock: ManualClock) -> None:
+    """While the call runs its estimate is reserved; afterwards the limit has lost what the answer says."""
+    assert clock is not None
+    limit = hf.RateLimit(1000, cost=lambda args, _kwargs: args[0])
+
+    def ask(_estimate: int) -> Answer:
+        assert limit.available == pytest.approx(900)
+        return Answer(used)
+
+    limit.call(ask, 100)
+    assert limit.available == pytest.approx(left)
+
+
+async def test_l6_the_actual_may_be_told_by_a_function_of_ones_own(
+    clock: ManualClock, unraisable: list[BaseException]
+) -> None:
+    """`actual` reads any answer; `None` leaves the estimate, and one that raises costs nobody the answer."""
+    assert clock is not None
+
+    async def ask(_text: str) -> str:
+        return "12"
+
+    def told(answer: str) -> float | None:
+        return next(answers)(answer)
+
+    answers = iter([float, lambda _answer: None, lambda _answer: 1 / 0])
+    limit = hf.RateLimit(1000, cost=lambda args, _kwargs: len(args[0]), actual=told)
+    lefts = []
+    for _ in range(3):
+        assert await limit.acall(ask, "x" * 100) == "12"
+        lefts.append(limit.available)
+    assert lefts == [pytest.approx(988), pytest.approx(888), pytest.approx(788)]
+    assert [type(error) for error in unraisable] == [ZeroDivisionError]
+
+
+def test_a_cost_that_is_no_weight_is_refused_before_the_call(colour: Colour) -> None:
+    """A cost function that answers nonsense ends the call with an error that says so, and nobody is asked."""
+    for nonsense in (-1, "many", float("nan"), None):
+        limit = hf.RateLimit(10, cost=lambda _args, _kwargs, nonsense=nonsense: nonsense)  # type: ignore[misc,return-value]
+        with pytest.raises(hf.ConfigurationError, match="cost"):
+            colour.run(limit(colour.make(lambda: pytest.fail("it was asked"))))
+
+
+def test_what_the_callee_says_closes_the_limit(clock: ManualClock, colour: Colour) -> None:
+    """A refusal that names a delay is not sent another call before that."""
+    limit = hf.RateLimit(100)
+
+    def busy() -> None:
+        raise throttled(7.0)
+
+    def throttled(seconds: float) -> Exception:
+        error = ConnectionError("slow down")
+        error.retry = seconds  # type: ignore[attr-defined]
+        return error
+
+    def judge(error: BaseException) -> hf.Verdict | None:
+        return hf.Verdict.throttled(delay=error.retry) if hasattr(error, "retry") else None
+
+    guarded = hf.Pipeline(rate_limit=limit, classify=judge)(colour.make(busy))
+    with pytest.raises(ConnectionError):
+        colour.run(guarded)
+    with pytest.raises(hf.RateLimited) as refused:
+        colour.run(guarded)
+    assert refused.value.retry_after == pytest.approx(7.0)
+    clock.advance(7.0)
+    with pytest.raises(ConnectionError):
+        colour.run(guarded)
+
+
+def test_l6_headers_may_only_tighten(clock: ManualClock) -> None:
+    """What a provider's headers say is taken in if it is less than what is left."""
+    limit = hf.RateLimit(100)
+    limit.tighten(500)
+    assert limit.available == pytest.approx(100)
+    limit.tighten(3, 20.0)
+    assert limit.available == pytest.approx(3)
+    limit.tighten(0, 20.0)
+    with pytest.raises(hf.RateLimited):
+        limit.call(lambda: None)
+    clock.advance(20.0)
+    limit.call(lambda: None)
+
+
+def test_several_rates_must_all_let_an_attempt_pass(clock: ManualClock) -> None:
+    """Requests and tokens per minute together: what one refuses costs the other nothing (L2)."""
+    assert clock is not None
+    requests, tokens = hf.RateLimit(10), hf.RateLimit(100, cost=lambda args, _kwargs: args[0])
+    pipeline = hf.Pipeline(rate_limit=[requests, tokens])
+    pipeline.call(lambda n: n, 80)
+    with pytest.raises(hf.RateLimited) as refused:
+        pipeline.call(lambda n: n, 80)
+    assert refused.value.source == tokens.name
+    assert requests.available == pytest.approx(9)
+    with pytest.raises(hf.RateLimited, match="no room") as never:
+        pipeline.call(lambda n: n, 101)
+    assert (never.value.reason, never.value.retry_after) == ("too_large", None)
+
+
+# ---- adaptive ----
+
+
+async def test_l5_overload_cuts_once_per_round_trip_and_success_grows_it() -> None:
+    """Ten complaints of one round are one cut; full rounds of successes raise it again."""
+    limit = hf.AdaptiveLimit(10, maximum=20)
+
+    async def work(verdict: str) -> None:
+        await asyncio.sleep(0)
+        if verdict == "busy":
+            raise ConnectionError
+
+    pipeline = hf.Pipeline(bulkhead=limit, classify=lambda _error: "throttled")
+    await asyncio.gather(*(pipeline.acall(work, "busy") for _ in range(10)), return_exceptions=True)
+    assert (limit.limit, limit.metrics.cuts) == (7, 1)
+    await asyncio.gather(*(pipeline.acall(work, "fine") for _ in range(200)))
+    assert 15 <= limit.limit <= 20
+    assert at_rest(limit)
+
+
+async def test_l5_the_time_to_the_first_item_is_its_only_latency(clock: ManualClock) -> None:
+    """Streams that last longer change nothing; streams that begin later cut the limit."""
+    limit = hf.AdaptiveLimit(10)
+
+    @limit
+    async def stream(first: float, rest: float) -> AsyncIterator[int]:
+        clock.advance(first)
+        yield 1
+        clock.advance(rest)
+        yield 2
+
+    async def run(first: float, rest: float, times: int) -> int:
+        for _ in range(times):
+            async for _item in stream(first, rest):
+                pass
+        return limit.limit
+
+    assert await run(0.5, 1.0, 20) == 10
+    assert await run(0.5, 60.0, 20) == 10
+    assert await run(5.0, 1.0, 20) < 10

@@ -71,7 +71,10 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
         {"total": None, "attempt": None, "first_item": None, "idle": None, "late": "return"},
     ),
     hf.Bulkhead: (("limit",), {"limit": REQUIRED, "max_queue": 0, "queue_timeout": None}),
-    hf.RateLimit: (("requests",), {"requests": REQUIRED, "per": 60.0, "burst": None, "cost": None}),
+    hf.RateLimit: (
+        ("requests",),
+        {"requests": REQUIRED, "per": 60.0, "burst": None, "cost": None, "actual": hf.DEFAULT},
+    ),
     hf.AdaptiveLimit: (
         ("initial",),
         {"initial": 8, "minimum": 1, "maximum": 64, "max_queue": 1000, "queue_timeout": None},
@@ -157,7 +160,14 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "validate": None,
             "classify": None,
             "resume": None,
+            "auto_rebalance": True,
+            "rebalance_interval": 300.0,
+            "slow_start": 0.0,
+            "failback_hold": 0.0,
+            "max_ejected": 0.5,
+            "panic_below": 0.0,
             "exhausted": "wait",
+            "sticky_key": None,
             "cooldown_cap": 600.0,
             "threads": False,
             "recovery": None,
@@ -225,7 +235,8 @@ PROPERTIES = {
     hf.LimitMetrics: "limit in_use queued rejected cuts",
     hf.RateLimit: "requests per burst available retry_after metrics name",
     hf.RateMetrics: "available queued rejected",
-    hf.NodeView: "state enabled ready in_flight latency failures recoveries weight last_error not_before",
+    hf.NodeView: "state enabled ready in_flight load latency failures recoveries weight share last_error "
+    "not_before",
     hf.ManagerMetrics: "calls failovers failures recoveries recovery_success_rate mean_recovery_time rejected",
     hf.FailoverManager: "nodes metrics name",
 }

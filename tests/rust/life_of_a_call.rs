@@ -13,7 +13,7 @@ use holdfast::pipeline::{Attempt, Execution, Exhausted, Finish, Moment, Plan, Ro
 use holdfast::policy::breaker::{Breaker, BreakerConfig};
 use holdfast::policy::retry::{Backoff, Budget, Jitter, RetryConfig};
 use holdfast::policy::timeout::{Expiry, Phase, TimeoutConfig, Which};
-use holdfast::pool::{NodeConfig, Pool};
+use holdfast::pool::{NodeConfig, Pool, PoolConfig, Strategy};
 use holdfast::runtime::dispatch::Line;
 
 const S: Duration = Duration::from_secs(1);
@@ -47,6 +47,12 @@ impl Stage {
                     let verdict = script[made.min(script.len() - 1)];
                     made += 1;
                     self.step(|at| call.record(&verdict, at))
+                }
+                Step::AskBalancer { candidates } => {
+                    let names = candidates.iter().map(|id| self.roster.as_ref().unwrap().pool().name_of(*id));
+                    self.say(&format!("ask the balancer among {}", names.collect::<Vec<_>>().join(", ")));
+                    let chosen = candidates.last().copied().ok_or_else(|| "nobody".into());
+                    self.step(|at| call.answer_balancer(chosen, at))
                 }
                 Step::AskBackoff { retry } => {
                     self.say(&format!("ask the back-off for retry {retry}"));
@@ -153,6 +159,27 @@ fn roster(names: &[&str], failure_threshold: u32) -> Arc<Roster> {
 fn pooled(roster: &Arc<Roster>, retry: Option<RetryConfig>) -> Plan {
     let target = Target::Roster(Arc::clone(roster));
     Plan { retry, target, exhausted: Exhausted::FailFast, ..Plan::bare(Source::new("chain")) }
+}
+
+/// Somebody outside chooses: asked before each attempt, among those that have not failed the call.
+#[test]
+fn life_of_a_call_with_a_balancer_of_the_users_own() {
+    let nodes = ["a", "b", "c"].map(NodeConfig::new).into();
+    let source = Source::new("chain");
+    let config = PoolConfig { balancer: Strategy::Outside, ..PoolConfig::default() };
+    let pool = Arc::new(Pool::with_config(source.clone(), nodes, None, &config).unwrap());
+    let roster = Arc::new(Roster::new(pool, source, None));
+    let plan = Arc::new(pooled(&roster, None));
+    let mut stage = Stage::new(Some(Arc::clone(&roster)));
+    stage.call(&plan, &[DOWN, OK]);
+    stage.expect(&[
+        " 0.0  ask the balancer among a, b, c",
+        " 0.0  attempt 1 on c",
+        " 0.1  ask the balancer among a, b",
+        " 0.1    chain: call_failed_over from_node=c to_node=b attempt=2 error=connect",
+        " 0.1  attempt 2 on b",
+        " 0.2  return",
+    ]);
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl World {
                 let second = self.second();
                 self.goodput[second] += 1;
             }
-            Step::Finish(_) | Step::AskBackoff { .. } => {}
+            Step::Finish(_) | Step::AskBackoff { .. } | Step::AskBalancer { .. } => {}
         }
     }
 

@@ -36,13 +36,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast._completion.completion import Completion
-from holdfast._completion.governor import Governor
+from holdfast._completion.governor import Governor, withheld
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["Completion", "Governor", "check_message", "governor_for", "validator_for"]
+__all__ = ["Completion", "Governor", "check_message", "governor_for", "validator_for", "withheld"]
 
 
 def validator_for(kind: str) -> Callable[[Any], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from holdfast._completion import anthropic, langchain, openai
-from holdfast._completion.governor import Governor
+from holdfast._completion.governor import Governor, withheld
 from holdfast._completion.rules import MARKED, fault
 from holdfast._exceptions import Truncated, refuse
 
@@ -103,8 +103,12 @@ class Completion:
 
     def governor(self) -> Governor:
         """The governor of one attempt at a stream."""
-        reader = self._kind.reader()
-        return Governor(reader, self._judge_stream if self._check else None, demanding=self._demanding)
+        return Governor(
+            self._kind.reader(),
+            self._judge_stream if self._check else None,
+            demanding=self._demanding,
+            withhold=withheld.get() is self,
+        )
 
     def _judge_stream(self, answer: Answer, whole: Callable[[], Any]) -> None:
         self._judge(answer)

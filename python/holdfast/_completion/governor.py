@@ -12,6 +12,7 @@ content, and while nothing has been handed out another attempt may answer instea
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from holdfast._completion.rules import Answer
+
+
+withheld: ContextVar[Any] = ContextVar("holdfast_withheld", default=None)
+"""Whose streams are read to their end before anybody sees them: the `Completion` that makes their governors.
+
+Such a stream is held back whole, so that one that breaks in its middle may still be asked again.
+"""
 
 
 class Part(Enum):
@@ -58,6 +66,7 @@ class Governor:
             for the whole merged answer; raises `Truncated` (received is filled in here) if it must not be
             believed. None: nothing is checked and tool pieces are not held back.
         demanding: Is a stream of nothing, or of a kind that we do not know, refused at its end?
+        withhold: Hold everything back until the end.
 
     Attributes:
         heard: Has any content come, handed out or not? From then on silence is a stall.
@@ -72,12 +81,13 @@ class Governor:
         check: Callable[[Answer, Callable[[], Any]], None] | None,
         *,
         demanding: bool = True,
+        withhold: bool = False,
     ) -> None:
         self.heard = False
         self._reader = reader
         self._check = check
         self._demanding = demanding
-        self._withholding = False
+        self._withholding = withhold
         self._foreign = False
         self._held: list[Any] = []
         self._released: list[Any] = []

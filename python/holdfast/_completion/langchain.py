@@ -110,12 +110,13 @@ def _add(answer: Answer, message: Any, *places: Any) -> None:
     answer.speaks = answer.speaks or _says(message)
     answer.calls += _raw_calls(message)
     for place in places:
-        _note_origin(answer, place)
+        if place:
+            _note_origin(answer, place)
 
 
 def _marker(*places: Any) -> str | None:
     for place in places:
-        for name in MARKERS:
+        for name in MARKERS if place else ():
             if found := text(place, name):
                 return found
     return None
@@ -128,8 +129,9 @@ def _note_origin(answer: Answer, metadata: Any) -> None:
 
 def _says(message: Any) -> bool:
     """Is there anything in it but tool calls?"""
-    own_words = {key: value for key, value in message.additional_kwargs.items() if key not in _CALLS}
-    return speaks(_without_call_blocks(message.content)) or speaks(own_words)
+    if speaks(_without_call_blocks(message.content)):
+        return True
+    return speaks({key: value for key, value in message.additional_kwargs.items() if key not in _CALLS})
 
 
 def _asks(message: Any) -> bool:
@@ -145,13 +147,16 @@ def _asks(message: Any) -> bool:
 
 def _raw_calls(message: Any) -> Iterable[Any]:
     """The arguments of each tool call: raw where the raw text is there."""
-    pieces = field(message, "tool_call_chunks")
+    # A message that is no chunk has no such field, and pydantic is slow to say so.
+    pieces = field(message, "tool_call_chunks") if is_a(message, "BaseMessageChunk") else None
     if pieces is not None:
         yield from (piece.get("args") or "" for piece in pieces)
     else:
         yield from (call.get("args") for call in items(message, "tool_calls"))
         # What the provider's own parser gave up on: the text, which will not parse, or nothing.
         yield from (call.get("args") for call in items(message, "invalid_tool_calls"))
+    if not message.additional_kwargs:
+        return
     for call in items(message.additional_kwargs, "tool_calls"):
         if field(call, "function"):
             yield field(call["function"], "arguments") or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 _LABELS = frozenset(
@@ -12,7 +13,13 @@ _LABELS = frozenset(
 
 def is_a(thing: Any, name: str) -> bool:
     """Has the thing's class this name, or an ancestor of it? Names are the same in every version."""
-    return any(ancestor.__name__ == name for ancestor in type(thing).__mro__)
+    kind: Any = type(thing)
+    return name in _names(kind)
+
+
+@lru_cache(maxsize=1024)  # asked several times of every answer
+def _names(cls: Any) -> frozenset[str]:
+    return frozenset(ancestor.__name__ for ancestor in cls.__mro__)
 
 
 def field(thing: Any, name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -88,41 +89,54 @@ def question(request: Json) -> str:
     return ""
 
 
-def example(schema: Json, name: str = "value") -> Any:
-    """The plainest value that a JSON schema accepts; strings say which field they stand in."""
+def example(schema: Json, word: str = "", number: int = 1, name: str = "value") -> Any:
+    """The plainest value that a JSON schema accepts.
+
+    Args:
+        schema: The schema.
+        word: What a string says; empty: which field it stands in.
+        number: What a number is, where the schema does not ask for more.
+        name: The field it is the value of.
+    """
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
         return schema["enum"][0]
     for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        return example(choice, name)
+        return example(choice, word, number, name)
     kind = schema.get("type", "object")
     match kind[0] if isinstance(kind, list) else kind:
         case "object":
-            return {key: example(inner, key) for key, inner in (schema.get("properties") or {}).items()}
+            fields = schema.get("properties") or {}
+            return {key: example(inner, word, number, key) for key, inner in fields.items()}
         case "array":
-            return [example(schema.get("items") or {"type": "string"}, name)]
+            return [example(schema.get("items") or {"type": "string"}, word, number, name)]
         case "integer" | "number":
-            return max(int(schema.get("minimum", 1)), 1)
+            return max(int(schema.get("minimum", number)), number)
         case "boolean":
             return True
         case "null":
             return None
         case _:
-            return name
+            return word or name
 
 
 def _message(server: str, request: Json) -> Json:
     tool = _forced_tool(request)
     if tool is not None:
-        function = {"name": tool["name"], "arguments": json.dumps(example(tool.get("parameters") or {}))}
+        asked = question(request)
+        arguments = example(tool.get("parameters") or {}, _word(asked), _number(asked))
+        function = {"name": tool["name"], "arguments": json.dumps(arguments)}
         call = {"id": f"call_{tool['name']}", "type": "function", "function": function}
         return {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None}
     wanted = request.get("response_format") or {}
     if wanted.get("type") == "json_schema":
         content = json.dumps(example(wanted["json_schema"].get("schema") or {}))
     elif wanted.get("type") == "json_object":
-        content = json.dumps({"server": server, "question": question(request)})
+        asked = question(request)
+        # The keys that the question names in quotes, if it does.
+        fields = {key: key for key in re.findall(r"'(\w+)'", asked)}
+        content = json.dumps(fields or {"server": server, "question": asked})
     else:
         content = f"{server} heard: {question(request)}"
     return {"role": "assistant", "content": content, "refusal": None}
@@ -131,7 +145,8 @@ def _message(server: str, request: Json) -> Json:
 def _forced_tool(request: Json) -> Json | None:
     """The function the request insists on: the named one, or the next of those required.
 
-    A conversation that holds the results of n tools gets the function after them, so that agents end.
+    Left to choose, it takes one that the question speaks of, once. A conversation that holds the results of n
+    tools gets the function after them, so that agents end.
     """
     choice = request.get("tool_choice")
     tools = request.get("tools") or ()
@@ -139,8 +154,30 @@ def _forced_tool(request: Json) -> Json | None:
     if isinstance(choice, dict):
         name = (choice.get("function") or {}).get("name")
         return next((function for function in functions if function["name"] == name), None)
-    used = sum(message.get("role") == "tool" for message in request.get("messages") or ())
-    return functions[min(used, len(functions) - 1)] if choice == "required" and functions else None
+    used: int = sum(message.get("role") == "tool" for message in request.get("messages") or ())
+    if choice == "required" and functions:
+        return functions[min(used, len(functions) - 1)]
+    if choice in (None, "auto") and not used:
+        asked = question(request).lower()
+        return next((function for function in functions if _is_meant(function["name"], asked)), None)
+    return None
+
+
+def _is_meant(tool: str, asked: str) -> bool:
+    """Does the question speak of what the tool is named after, as "the weather" of `get_weather`?"""
+    return any(len(word) > 3 and word in asked for word in tool.lower().split("_")[1:])
+
+
+def _word(text: str) -> str:
+    """The first words beyond ASCII in the text, so that a test sees them come back; else nothing."""
+    found = re.search(r"[^\x00-\x7f]+", text)
+    return found.group() if found else ""
+
+
+def _number(text: str) -> int:
+    """The first number in the text, so that a question about 3 is answered with 3; else 1."""
+    found = re.search(r"\d+", text)
+    return int(found.group()) if found else 1
 
 
 def _finish_reason(message: Json) -> str:

@@ -35,7 +35,7 @@ class ModelCall:
         if isinstance(value, ChatResult):
             kept = [generation.message for generation in value.generations]
         elif isinstance(value, str | BaseMessage):
-            kept = [AIMessage(value) if isinstance(value, str) else value]
+            kept = [AIMessage(content=value) if isinstance(value, str) else value]
         else:
             return value
         messages = [_signed(message, told) for message in kept]
@@ -46,7 +46,7 @@ class ModelCall:
         if isinstance(value, ChatGenerationChunk):
             message: BaseMessage = value.message
         elif isinstance(value, str):
-            message = AIMessageChunk(value)
+            message = AIMessageChunk(content=value)
         elif isinstance(value, BaseMessage):
             message = value
         else:

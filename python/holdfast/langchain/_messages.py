@@ -1,4 +1,4 @@
-"""One call's attempts and their arguments, and who answered."""
+"""What is done with the messages of an answer on their way: who answered is written into them."""
 
 from __future__ import annotations
 
@@ -6,102 +6,64 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, nullcontext
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
-from langchain_core.rate_limiters import BaseRateLimiter
+
+from holdfast.langchain._call import Call
+
+Facts = dict[str, Any]
 
 # The key in `response_metadata` under which a message says how it came about.
 METADATA_KEY = "holdfast"
 
 
-class Attempts:
-    """Counts the attempts of one call and lets each of them wait for the model's rate limiter.
-
-    Args:
-        paid: How many attempts LangChain has asked the limiter for already: it asks once per call, for the
-            model that it sees, which would let retries and other nodes pass unseen.
-    """
-
-    def __init__(self, paid: int = 0) -> None:
-        self.count = 0
-        self._paid = paid
-
-    def begin(self, limiter: BaseRateLimiter | None) -> int:
-        """Begins one; returns its number, counted from 1."""
-        self.count += 1
-        if limiter is not None and self.count > self._paid:
-            limiter.acquire(blocking=True)
-        return self.count
-
-    async def abegin(self, limiter: BaseRateLimiter | None) -> int:
-        """`begin` without blocking the event loop."""
-        self.count += 1
-        if limiter is not None and self.count > self._paid:
-            await limiter.aacquire(blocking=True)
-        return self.count
-
-
-class Resumable:
-    """The arguments of one call's attempts at a stream: those it was made with, or what `resume` changed.
-
-    Args:
-        args: Those given by position: the messages first.
-        kwargs: Those given by name.
-    """
-
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._args = args
-        self._kwargs = kwargs
-
-    def changed(
-        self, model: BaseChatModel, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of an attempt, given what `resume` said: nothing, before a stream has broken.
-
-        New messages stand in the place of the first ones, in any form that `invoke` takes; names that it
-        does not mention stay as they were.
-        """
-        if args:
-            messages = model._convert_input(args[0]).to_messages()
-            args = (messages, *args[1:], *self._args[len(args) :])
-        return args or self._args, {**self._kwargs, **kwargs}
-
-
-def relay(chunks: Iterator[ChatGenerationChunk], **facts: Any) -> Iterator[ChatGenerationChunk]:
-    """The stream, its first chunk signed with the facts.
+def relay(
+    chunks: Iterator[ChatGenerationChunk], facts: Facts | None, call: Call
+) -> Iterator[ChatGenerationChunk]:
+    """The stream, its first chunk signed with the facts; what it raises is noted in the call.
 
     The first only: metadata of chunks is added up, and a name twice is not a name.
     """
-    with closing_sync(chunks):
-        for chunk in chunks:
-            if facts:
-                sign(chunk.message, **facts)
-                facts = {}
-            yield chunk
+    try:
+        with closing_sync(chunks):
+            for chunk in chunks:
+                if facts is not None:
+                    sign(chunk.message, facts)
+                    facts = None
+                yield chunk
+    except Exception as error:
+        call.error = error
+        raise
 
 
 async def arelay(
-    chunks: AsyncIterator[ChatGenerationChunk], **facts: Any
+    chunks: AsyncIterator[ChatGenerationChunk], facts: Facts | None, call: Call
 ) -> AsyncGenerator[ChatGenerationChunk, None]:
     """`relay` for an asynchronous stream."""
-    async with closing_async(chunks):
-        async for chunk in chunks:
-            if facts:
-                sign(chunk.message, **facts)
-                facts = {}
-            yield chunk
+    try:
+        async with closing_async(chunks):
+            async for chunk in chunks:
+                if facts is not None:
+                    sign(chunk.message, facts)
+                    facts = None
+                yield chunk
+    except Exception as error:
+        call.error = error
+        raise
 
 
-def sign(message: BaseMessage, **facts: Any) -> None:
+def sign(message: BaseMessage, facts: Facts) -> None:
     """Writes into the message how it came about: the node that answered, the number of attempts."""
-    message.response_metadata = {**message.response_metadata, METADATA_KEY: facts}
+    # Past pydantic's setter, which costs more than the rest of it. The dictionary is a new one: a model may
+    # give the same one to many messages.
+    message.__dict__["response_metadata"] = {**message.response_metadata, METADATA_KEY: facts}
+    message.__pydantic_fields_set__.add("response_metadata")
 
 
-def sign_result(result: ChatResult, **facts: Any) -> ChatResult:
+def sign_result(result: ChatResult, facts: Facts) -> ChatResult:
     """The result, each of its messages signed."""
     for generation in result.generations:
-        sign(generation.message, **facts)
+        sign(generation.message, facts)
     return result
 
 

@@ -18,6 +18,7 @@ once and not twice. It is the model given, or a copy of it if an SDK's retries h
 
 import copy
 import functools
+import inspect
 import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -27,16 +28,18 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from holdfast._chat import for_chat
+from holdfast.langchain._call import Call
 from holdfast.langchain._copies import quiet_model
 from holdfast.langchain._instead import told_of
-from holdfast.langchain._messages import Attempts, Resumable, arelay, relay, sign_result
+from holdfast.langchain._invoked import caching_hooks, run_of
+from holdfast.langchain._messages import arelay, relay, sign_result
 from holdfast.langchain._nodes import marks_its_ends
 
 Model = TypeVar("Model", bound=BaseChatModel)
 Namespace = dict[str, Any]
 
 # The slots of a guarded model: outside its fields, so that no dump, comparison or trace sees them.
-_PIPELINE, _INNER = "_holdfast_pipeline", "_holdfast_inner"
+_PIPELINE, _INNER, _DOORS = "_holdfast_pipeline", "_holdfast_inner", "_holdfast_doors"
 
 
 def guard_chat_model(pipeline: Any, model: Model) -> Model:
@@ -61,7 +64,25 @@ def _assemble(cls: type[Model], pipeline: Any, inner: Model) -> Model:
         object.__setattr__(guarded, state, getattr(inner, state))
     object.__setattr__(guarded, _PIPELINE, pipeline)
     object.__setattr__(guarded, _INNER, inner)
+    object.__setattr__(guarded, _DOORS, _Doors(pipeline))
     return guarded
+
+
+class _Doors:
+    """The guards of one pipeline around an attempt at each kind of answer, made once and not per call."""
+
+    __slots__ = ("_pipeline", "acall", "call")
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+        self.call = pipeline._guard(_ask, "function")
+        self.acall = pipeline._guard(_aask, "coroutine")
+
+    def stream(self, attempt: Callable[..., Iterator[Any]]) -> Iterator[Any]:
+        return cast("Iterator[Any]", self._pipeline._guard(attempt, "generator")())
+
+    def astream(self, attempt: Callable[..., AsyncIterator[Any]]) -> AsyncIterator[Any]:
+        return cast("AsyncIterator[Any]", self._pipeline._guard(attempt, "async_generator")())
 
 
 def _rebuild(pipeline: Any, inner: BaseChatModel) -> BaseChatModel:
@@ -77,7 +98,7 @@ def _guarded_class(base: type[Model]) -> type[Model]:
         "__module__": base.__module__,
         "__qualname__": base.__qualname__,
         "__doc__": base.__doc__,
-        "__slots__": (_PIPELINE, _INNER),
+        "__slots__": (_PIPELINE, _INNER, _DOORS),
         # Nothing is ever validated against the subclass: its instances are made from finished ones.
         "model_config": {"defer_build": True},
         **_copying(),
@@ -108,7 +129,7 @@ def _hooks(base: type[BaseChatModel]) -> Namespace:
     LangChain finds out what a model can by comparing its hooks with those of `BaseChatModel`; to define one
     that the model lacks would claim an ability it does not have.
     """
-    hooks = {"_generate": _generate, "_agenerate": _agenerate}
+    hooks: Namespace = {"_generate": _generate, "_agenerate": _agenerate}
     if _overrides(base, "_stream"):
         hooks["_stream"] = _stream
     if _overrides(base, "_stream") or _overrides(base, "_astream"):
@@ -117,13 +138,19 @@ def _hooks(base: type[BaseChatModel]) -> Namespace:
         hooks["_stream_chat_model_events"] = _event_stream
     if hasattr(base, "_astream_chat_model_events"):
         hooks["_astream_chat_model_events"] = _aevent_stream
-    return {name: _with_signature_of(getattr(base, name), hook) for name, hook in hooks.items()}
+    made = {name: _with_signature_of(getattr(base, name), hook) for name, hook in hooks.items()}
+    if len(made) > 2:  # it can stream, so that an `invoke` may become a stream
+        made.update(caching_hooks(base, lambda model: model._holdfast_pipeline._completion))
+    return made
 
 
 def _with_signature_of(original: Callable[..., Any], hook: Any) -> Callable[..., Any]:
     """A fresh copy of `hook` with the signature of `original`, which LangChain reads to know what to pass."""
-    fresh = types.FunctionType(hook.__code__, hook.__globals__, hook.__name__)
-    return functools.wraps(original)(fresh)
+    fresh: Any = types.FunctionType(hook.__code__, hook.__globals__, hook.__name__)
+    # Stored, because LangChain asks for it in every call and works it out anew.
+    fresh.__signature__ = inspect.signature(original)
+    wrapped: Callable[..., Any] = functools.wraps(original)(fresh)
+    return wrapped
 
 
 def _overrides(base: type[BaseChatModel], name: str) -> bool:
@@ -131,52 +158,68 @@ def _overrides(base: type[BaseChatModel], name: str) -> bool:
 
 
 def _generate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
-    inner, attempts = self._holdfast_inner, Attempts(paid=1)
-
-    def attempt() -> ChatResult:
-        number = attempts.begin(inner.rate_limiter)
-        return sign_result(inner._generate(*args, **kwargs), attempts=number)
-
-    return cast("ChatResult", self._holdfast_pipeline.call(told_of(attempt, inner, args, kwargs)))
+    call = Call(self._holdfast_inner, args, kwargs, kwargs.get("run_manager"))
+    return cast("ChatResult", self._holdfast_doors.call(call))
 
 
 async def _agenerate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
-    inner, attempts = self._holdfast_inner, Attempts(paid=1)
+    call = Call(self._holdfast_inner, args, kwargs, kwargs.get("run_manager"))
+    return cast("ChatResult", await self._holdfast_doors.acall(call))
 
-    async def attempt() -> ChatResult:
-        number = await attempts.abegin(inner.rate_limiter)
-        return sign_result(await inner._agenerate(*args, **kwargs), attempts=number)
 
-    return cast("ChatResult", await self._holdfast_pipeline.acall(told_of(attempt, inner, args, kwargs)))
+def _ask(call: Call) -> ChatResult:
+    """One attempt at a whole answer."""
+    inner = call.model
+    number = call.begin(inner.rate_limiter)
+    try:
+        result = inner._generate(*call.args, **call.kwargs)
+    except Exception as error:
+        call.error = error
+        raise
+    return sign_result(result, {"attempts": number})
+
+
+async def _aask(call: Call) -> ChatResult:
+    inner = call.model
+    number = await call.abegin(inner.rate_limiter)
+    try:
+        result = await inner._agenerate(*call.args, **call.kwargs)
+    except Exception as error:
+        call.error = error
+        raise
+    return sign_result(result, {"attempts": number})
 
 
 def _stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
-    inner, attempts, given = self._holdfast_inner, Attempts(paid=1), Resumable(args, kwargs)
+    inner = self._holdfast_inner
+    call = Call(inner, args, kwargs, kwargs.get("run_manager") or run_of(self))
 
     def attempt(*other: Any, **others: Any) -> Iterator[ChatGenerationChunk]:
-        number = attempts.begin(inner.rate_limiter)
-        now, named = given.changed(inner, other, others)
-        return relay(inner._stream(*now, **named), **({} if other or others else {"attempts": number}))
+        number = call.begin(inner.rate_limiter)
+        now, named = call.changed(other, others)
+        facts = None if other or others else {"attempts": number}
+        return relay(inner._stream(*now, **named), facts, call)
 
     return cast(
-        "Iterator[ChatGenerationChunk]", self._holdfast_pipeline.stream(told_of(attempt, inner, args, kwargs))
+        "Iterator[ChatGenerationChunk]", self._holdfast_doors.stream(told_of(attempt, inner, args, kwargs))
     )
 
 
 def _astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
-    inner, attempts, given = self._holdfast_inner, Attempts(paid=1), Resumable(args, kwargs)
+    inner = self._holdfast_inner
+    call = Call(inner, args, kwargs, kwargs.get("run_manager") or run_of(self))
 
     async def attempt(*other: Any, **others: Any) -> AsyncIterator[ChatGenerationChunk]:
-        number = await attempts.abegin(inner.rate_limiter)
-        now, named = given.changed(inner, other, others)
-        facts = {} if other or others else {"attempts": number}
-        async with aclosing(arelay(inner._astream(*now, **named), **facts)) as chunks:
+        number = await call.abegin(inner.rate_limiter)
+        now, named = call.changed(other, others)
+        facts = None if other or others else {"attempts": number}
+        async with aclosing(arelay(inner._astream(*now, **named), facts, call)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     return cast(
         "AsyncIterator[ChatGenerationChunk]",
-        self._holdfast_pipeline.astream(told_of(attempt, inner, args, kwargs)),
+        self._holdfast_doors.astream(told_of(attempt, inner, args, kwargs)),
     )
 
 

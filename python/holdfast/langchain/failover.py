@@ -7,6 +7,7 @@ where that model stood.
 
 # Annotations are not postponed here: pydantic reads them when the class is made.
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Self, cast
@@ -21,8 +22,10 @@ from pydantic import PrivateAttr
 from holdfast._chat import completion_of
 from holdfast._completion import Completion
 from holdfast.langchain._bindings import Recipe, bound_arguments, rebind
+from holdfast.langchain._call import Call
 from holdfast.langchain._instead import told_of
-from holdfast.langchain._messages import Attempts, Resumable, arelay, as_chunk, relay, sign_result
+from holdfast.langchain._invoked import caching_hooks, run_of
+from holdfast.langchain._messages import arelay, as_chunk, relay, sign_result
 from holdfast.langchain._nodes import Targets, manager_for_llms, marks_its_ends, takes_run_manager
 
 # The fields of every chat model; everything else is the manager's. `name` names both.
@@ -129,13 +132,17 @@ class FailoverChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        attempts = Attempts()
+        call = Call(self, (messages,), kwargs, run_manager, paid=0)
 
         def attempt(node: Any) -> ChatResult:
             model = self._model_of(node)
-            number = attempts.begin(model.rate_limiter)
-            result = self._generate_on(model, messages, stop, run_manager, kwargs)
-            return sign_result(result, node=node.name, attempts=number)
+            number = call.begin(model.rate_limiter, node.name)
+            try:
+                result = self._generate_on(model, messages, stop, run_manager, kwargs)
+            except Exception as error:
+                call.error = error
+                raise
+            return sign_result(result, {"node": node.name, "attempts": number})
 
         return cast("ChatResult", self._manager.run(self._told_of(attempt, messages, stop, kwargs)))
 
@@ -146,13 +153,17 @@ class FailoverChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        attempts = Attempts()
+        call = Call(self, (messages,), kwargs, run_manager, paid=0)
 
         async def attempt(node: Any) -> ChatResult:
             model = self._model_of(node)
-            number = await attempts.abegin(model.rate_limiter)
-            result = await self._agenerate_on(model, messages, stop, run_manager, kwargs)
-            return sign_result(result, node=node.name, attempts=number)
+            number = await call.abegin(model.rate_limiter, node.name)
+            try:
+                result = await self._agenerate_on(model, messages, stop, run_manager, kwargs)
+            except Exception as error:
+                call.error = error
+                raise
+            return sign_result(result, {"node": node.name, "attempts": number})
 
         return cast("ChatResult", await self._manager.arun(self._told_of(attempt, messages, stop, kwargs)))
 
@@ -163,18 +174,19 @@ class FailoverChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        attempts, given = Attempts(), Resumable((messages,), kwargs)
+        call = Call(self, (messages,), kwargs, run_manager or run_of(self), paid=0)
 
         def attempt(node: Any, *other: Any, **others: Any) -> Iterator[ChatGenerationChunk]:
             model = self._model_of(node)
-            number = attempts.begin(model.rate_limiter)
-            (asked,), named = given.changed(model, other, others)
+            number = call.begin(model.rate_limiter, node.name)
+            (asked,), named = call.changed(other, others)
             if model._should_stream(async_api=False, **{**named, "stream": True}):
                 run = {} if run_manager is None else {"run_manager": run_manager}
                 chunks = model._stream(asked, stop=stop, **run, **self._arguments(model, named))
             else:
                 chunks = iter([as_chunk(self._generate_on(model, asked, stop, run_manager, named))])
-            return relay(chunks, **({} if other or others else {"node": node.name, "attempts": number}))
+            facts = None if other or others else {"node": node.name, "attempts": number}
+            return relay(chunks, facts, call)
 
         return cast(
             "Iterator[ChatGenerationChunk]",
@@ -188,19 +200,19 @@ class FailoverChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        attempts, given = Attempts(), Resumable((messages,), kwargs)
+        call = Call(self, (messages,), kwargs, run_manager or run_of(self), paid=0)
 
         async def attempt(node: Any, *other: Any, **others: Any) -> AsyncIterator[ChatGenerationChunk]:
             model = self._model_of(node)
-            number = await attempts.abegin(model.rate_limiter)
-            (asked,), named = given.changed(model, other, others)
+            number = await call.abegin(model.rate_limiter, node.name)
+            (asked,), named = call.changed(other, others)
             if model._should_stream(async_api=True, **{**named, "stream": True}):
                 run = {} if run_manager is None else {"run_manager": run_manager}
                 chunks = model._astream(asked, stop=stop, **run, **self._arguments(model, named))
             else:
                 chunks = _once(as_chunk(await self._agenerate_on(model, asked, stop, run_manager, named)))
-            facts = {} if other or others else {"node": node.name, "attempts": number}
-            async with aclosing(arelay(chunks, **facts)) as relayed:
+            facts = None if other or others else {"node": node.name, "attempts": number}
+            async with aclosing(arelay(chunks, facts, call)) as relayed:
                 async for chunk in relayed:
                     yield chunk
 
@@ -291,6 +303,14 @@ class FailoverChatModel(BaseChatModel):
         pool = self.model_copy()
         pool._recipe = Recipe(lambda model: bound_arguments(bind(model)), bound_arguments(chain))
         return cast("Runnable[Any, Any]", rebind(chain, pool))
+
+
+for _name, _hook in caching_hooks(BaseChatModel, lambda pool: pool._completion).items():
+    setattr(FailoverChatModel, _name, _hook)
+for _name in ("_generate", "_agenerate"):
+    # Stored, because LangChain asks for it in every call and works it out anew.
+    _hook = getattr(FailoverChatModel, _name)
+    _hook.__signature__ = inspect.signature(_hook)
 
 
 async def _once(chunk: ChatGenerationChunk) -> AsyncIterator[ChatGenerationChunk]:

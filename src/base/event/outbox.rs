@@ -45,6 +45,9 @@ impl Outbox {
         EventKind::NodeAdded,
         EventKind::NodeRemoved,
         EventKind::NodeDrained,
+        EventKind::NodeEjected,
+        EventKind::PanicEntered,
+        EventKind::PanicLeft,
     ]);
     /// Every kind.
     pub const EVERYTHING: u64 = u64::MAX;

@@ -95,6 +95,7 @@ pub(super) fn judge(
 }
 
 /// Remembers one judged call.
+#[inline]
 pub(super) fn remember(streak: &Tagged, memory: Option<&Memory>, era: Era, now: Time, mark: Mark) {
     if mark.failed {
         streak.update(era, |n| (n + 1).min(u64::from(u32::MAX)));
@@ -108,6 +109,24 @@ pub(super) fn remember(streak: &Tagged, memory: Option<&Memory>, era: Era, now: 
 
 /// Does judging calls by these rules take the time?
 pub(super) fn needs_now(config: &BreakerConfig) -> bool {
-    let timed = matches!(config.window, WindowKind::Time(_));
-    config.slow_call.is_some_and(|limit| limit > Duration::ZERO) || config.judges_rates() && timed
+    least_span(config).is_some()
+}
+
+/// Is a time that lags by a few milliseconds good enough for these rules?
+pub(super) fn bears_lag(config: &BreakerConfig) -> bool {
+    least_span(config).is_none_or(|span| span >= LAG_BEARABLE)
+}
+
+/// From this span on a lag of some milliseconds is less than a hundredth.
+const LAG_BEARABLE: Duration = Duration::from_secs(1);
+
+/// The shortest span that these rules measure: the limit for slow calls, or the window's; none if they
+/// measure none.
+fn least_span(config: &BreakerConfig) -> Option<Duration> {
+    let slow = config.slow_call.filter(|limit| *limit > Duration::ZERO);
+    let window = match config.window {
+        WindowKind::Time(window) if config.judges_rates() => Some(window),
+        WindowKind::Time(_) | WindowKind::Count(_) => None,
+    };
+    [slow, window].into_iter().flatten().min()
 }

@@ -321,6 +321,7 @@ fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
     let next = match step {
         Step::Attempt(attempt) => return start(py, call, &attempt, busy),
         Step::AskBackoff { retry } => call.ask_backoff(py, retry),
+        Step::AskBalancer { candidates } => call.ask_balancer(py, &candidates),
         Step::Sleep { until } => {
             return match Nap::until(py, until) {
                 Ok(nap) => sleep_on(py, call, nap, Input::none(py)),

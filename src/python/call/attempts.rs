@@ -94,6 +94,10 @@ fn advance(py: Python<'_>, state: &Mutex<State>, end: impl Fn() -> PyErr) -> Tod
                 Ok(step) => step,
                 Err(error) => return Todo::End(error),
             },
+            Step::AskBalancer { candidates } => match call.ask_balancer(py, &candidates) {
+                Ok(step) => step,
+                Err(error) => return Todo::End(error),
+            },
             Step::Sleep { ref until } => {
                 let until = until.clone();
                 *state.lock() = State::Next(call, step);

@@ -198,6 +198,7 @@ fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
             }
         }
         Step::AskBackoff { retry } => call.ask_backoff(py, retry),
+        Step::AskBalancer { candidates } => call.ask_balancer(py, &candidates),
         Step::Sleep { until } => {
             return match Nap::until(py, until) {
                 Ok(nap) => awake(py, call, nap, Input::none(py)),

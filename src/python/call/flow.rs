@@ -52,6 +52,11 @@ impl Flow {
         self.kept.take(py)
     }
 
+    /// Does it let items pass as they come, and look at none?
+    pub fn passes(&self) -> bool {
+        self.governor.is_none() && self.pending.is_empty() && !self.kept.is_wanted()
+    }
+
     /// Takes an item in; what may be handed out now, if anything.
     pub fn item(&mut self, py: Python<'_>, item: Py<PyAny>) -> PyResult<Option<Py<PyAny>>> {
         let Some(governor) = &self.governor else {

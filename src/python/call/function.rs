@@ -19,7 +19,7 @@ use super::Callee;
 use super::guard::{Guard, GuardRef, packed};
 use super::plain;
 use super::raised::Raised;
-use super::raw::{body, enter, shield};
+use super::raw::{body, enter, shield, ticks};
 use super::refusal;
 use super::scope;
 use super::under_way::{Call, admit, moment};
@@ -33,15 +33,25 @@ use crate::runtime::clock::{self, Busy};
 /// How Python calls this guard of a plain function.
 pub fn vectorcall(guard: &Guard) -> ffi::vectorcallfunc {
     match (guard.lone_breaker(), guard.callee()) {
-        (Some(breaker), Callee::Function(_)) if breaker.needs_now() => through::<true>,
-        (Some(_), Callee::Function(_)) => through::<false>,
+        (Some(breaker), Callee::Function(_)) => match (breaker.needs_now(), breaker.bears_lag()) {
+            (false, _) => through::<NO_TIME>,
+            (true, true) => through::<BY_TICKS>,
+            (true, false) => through::<EXACT>,
+        },
         _ => machine,
     }
 }
 
-/// With a breaker and nothing else. `TIMED`: the breaker wants to know when.
+/// The breaker's rules do not ask when.
+const NO_TIME: u8 = 0;
+/// They do, and a few milliseconds do not matter to them.
+const BY_TICKS: u8 = 1;
+/// They do, exactly.
+const EXACT: u8 = 2;
+
+/// With a breaker and nothing else. `WHEN`: the time that it wants to be told.
 #[expect(unsafe_code, reason = "it is called from C")]
-unsafe extern "C" fn through<const TIMED: bool>(
+unsafe extern "C" fn through<const WHEN: u8>(
     guard: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargsf: usize,
@@ -60,7 +70,7 @@ unsafe extern "C" fn through<const TIMED: bool>(
         if !scope::is_free(Python::assume_attached()) {
             return machine(guard, args, nargsf, names);
         }
-        let permit = match breaker.admit_fast(moment_if::<TIMED>()) {
+        let permit = match breaker.admit_fast(present::<WHEN>()) {
             Some(permit) => permit,
             None => match ask(body, breaker) {
                 Some(permit) => permit,
@@ -70,7 +80,7 @@ unsafe extern "C" fn through<const TIMED: bool>(
         let answer = ffi::PyObject_Vectorcall(function.as_ptr(), args, nargsf, names);
         if answer.is_null() {
             failed(body, breaker, permit);
-        } else if let Err(permit) = breaker.settle_ok(permit, moment_if::<TIMED>()) {
+        } else if let Err(permit) = breaker.settle_ok(permit, present::<WHEN>()) {
             return settled(breaker, permit, answer);
         }
         answer
@@ -79,8 +89,12 @@ unsafe extern "C" fn through<const TIMED: bool>(
 
 /// The present, where the breaker's doors look at it.
 #[inline]
-fn moment_if<const TIMED: bool>() -> Time {
-    if TIMED { clock::now() } else { Time::ZERO }
+fn present<const WHEN: u8>() -> Time {
+    match WHEN {
+        NO_TIME => Time::ZERO,
+        BY_TICKS => ticks::now(),
+        _ => clock::now(),
+    }
 }
 
 /// The long way in. None if the call is refused; then `CircuitOpen` is set.
@@ -169,9 +183,9 @@ unsafe fn judged(guard: &Guard, breaker: &Breaker, permit: Permit) {
         enter(|py| {
             let error = PyErr::fetch(py);
             let judge = &guard.wiring().judge;
-            let verdict = judge.of_error(py, &error);
+            // First, so that a class that has changed is judged as what it is now.
             let learnt = if judge.is_plain() { plain::learn(error.value(py)) } else { Ok(()) };
-            let (error, verdict) = match learnt.and(verdict) {
+            let (error, verdict) = match learnt.and_then(|()| judge.of_error(py, &error)) {
                 Ok(verdict) => (error, verdict),
                 // What interrupts the user's rules (Ctrl-C) takes the place of what they were asked about.
                 Err(interrupt) => (interrupt, Verdict::Ignore),
@@ -238,6 +252,7 @@ pub(super) fn call(
                 }
             }
             Step::AskBackoff { retry } => call.ask_backoff(py, retry)?,
+            Step::AskBalancer { candidates } => call.ask_balancer(py, &candidates)?,
             Step::Sleep { until } => {
                 busy = wait::blocking(py, until, busy)?;
                 call.wake()

@@ -2,18 +2,13 @@
 //!
 //! The permit is taken at the first step and the verdict given at the end (B25). Until the first item is
 //! handed out, a failure moves on to another attempt; from then on nothing is tried again (A7). Closing
-//! early, or dropping it, is neutral.
+//! early, or dropping it, is neutral. What Python holds of it is in `stream`.
 
-use parking_lot::Mutex;
-use pyo3::exceptions::{PyStopIteration, PyTypeError, PyValueError};
-use pyo3::ffi;
-use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
 
 use super::flow::Flow;
-use super::guard::{GuardRef, packed};
-use super::resume::{Input, Resumed, resume, unmistakable};
+use super::resume::{Input, Resumed, resume};
 use super::substitute::Instead;
 use super::under_way::Call;
 use super::wait;
@@ -23,16 +18,8 @@ use crate::policy::timeout::Phase;
 use crate::python::once::intern;
 use crate::runtime::clock::{self, Busy};
 
-/// A guarded generator.
-#[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedGenerator")]
 #[derive(Debug)]
-pub struct Stream {
-    /// Empty while a step runs: a second one meanwhile is refused, as a generator refuses it.
-    state: Mutex<Option<State>>,
-}
-
-#[derive(Debug)]
-enum State {
+pub(super) enum State {
     New(Call),
     Running(Run),
     /// The answer was whole: what had been held back is handed out.
@@ -44,72 +31,42 @@ enum State {
 
 /// An attempt under way.
 #[derive(Debug)]
-struct Run {
-    call: Call,
-    inner: Py<PyAny>,
-    flow: Flow,
+pub(super) struct Run {
+    pub(super) call: Call,
+    pub(super) inner: Py<PyAny>,
+    pub(super) flow: Flow,
     /// Has anything been handed out?
     begun: bool,
     /// Since when we wait for the first content, while all that came was held back.
     since: Option<Time>,
 }
 
-type Turn = (State, PyResult<Progress>);
+pub(super) type Turn = (State, PyResult<Progress>);
 
 /// How one step of ours ends well.
-enum Progress {
+pub(super) enum Progress {
     Item(Py<PyAny>),
     End(Py<PyAny>),
 }
 
 /// What is to be done next.
-enum Todo<'py> {
+pub(super) enum Todo<'py> {
     Follow(Call, Step),
     Resume(Run, Input<'py>),
     Return(Turn),
 }
 
-/// How Python calls a guard of this colour.
-#[expect(unsafe_code, reason = "it is called from C")]
-pub unsafe extern "C" fn vectorcall(
-    guard: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    nargsf: usize,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: these are the arguments of a vectorcall of a guard.
-    unsafe { packed(guard, args, nargsf, names, call) }
-}
-
-/// Makes the guarded generator; nothing runs before its first step.
-fn call(
-    guard: &GuardRef,
-    args: Bound<'_, PyTuple>,
-    kwargs: Option<Bound<'_, PyDict>>,
-) -> PyResult<Py<PyAny>> {
-    let py = args.py();
-    let call = Call::new(guard.clone_ref(py), args.unbind(), kwargs.map(Bound::unbind));
-    let stream = Stream { state: Mutex::new(Some(State::New(call))) };
-    Ok(Py::new(py, stream)?.into_any())
-}
-
-impl Stream {
-    fn step(&self, py: Python<'_>, input: Input<'_>) -> PyResult<Py<PyAny>> {
-        let taken = self.state.lock().take();
-        let state = taken.ok_or_else(|| PyValueError::new_err("generator already executing"))?;
-        let (state, result) = advance(py, state, input);
-        *self.state.lock() = Some(state);
-        match result {
-            Ok(Progress::Item(item)) => Ok(item),
-            Ok(Progress::End(value)) => Err(PyStopIteration::new_err((value,))),
-            Err(error) => Err(unmistakable(py, error, "generator")),
-        }
+impl Run {
+    /// Would the next item pass through without anything of ours looking at it? Then it has no clock, nobody
+    /// inside can ask about the call, and its permit needs no sign of life.
+    pub(super) fn passes(&self) -> bool {
+        self.begun && self.flow.passes() && self.call.passes_items()
     }
 }
 
 /// One step: to the next item, or to the end.
-fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
-    let mut todo = match (state, input) {
+pub(super) fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
+    let todo = match (state, input) {
         (State::Done | State::New(_) | State::Ending(..), Input::Throw(error)) => {
             return (State::Done, Err(error));
         }
@@ -129,6 +86,10 @@ fn advance(py: Python<'_>, state: State, input: Input<'_>) -> Turn {
         (State::Ending(flow, end), Input::Send(_)) => return ending(flow, end),
         (State::Instead(inner), input) => return instead(py, inner, input),
     };
+    drive(py, todo)
+}
+
+pub(super) fn drive<'py>(py: Python<'py>, mut todo: Todo<'py>) -> Turn {
     let mut busy = Busy::idle();
     loop {
         todo = match todo {
@@ -165,6 +126,11 @@ fn turn<'py>(py: Python<'py>, mut run: Run, input: Input<'py>) -> Todo<'py> {
         Ok(resumed) => resumed,
         Err(error) => Resumed::Raised(error),
     };
+    judge(py, run, resumed)
+}
+
+/// What follows from what the user's iterator gave.
+pub(super) fn judge<'py>(py: Python<'py>, run: Run, resumed: Resumed<'py>) -> Todo<'py> {
     match resumed {
         Resumed::Yielded(item) => {
             let (item, _) = run.call.waited(py, Ok(item.unbind()));
@@ -232,6 +198,7 @@ fn follow<'py>(py: Python<'py>, mut call: Call, step: Step, busy: &mut Busy) -> 
     let next = match step {
         Step::Attempt(attempt) => return begin(py, call, &attempt),
         Step::AskBackoff { retry } => call.ask_backoff(py, retry),
+        Step::AskBalancer { candidates } => call.ask_balancer(py, &candidates),
         Step::Sleep { until } => wait::blocking(py, until, std::mem::take(busy)).map(|held| {
             *busy = held;
             call.wake()
@@ -273,65 +240,8 @@ fn begin<'py>(py: Python<'py>, mut call: Call, attempt: &Attempt) -> Todo<'py> {
     }
 }
 
-#[pymethods]
-impl Stream {
-    const fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.step(py, Input::none(py))
-    }
-
-    /// Sends a value into the generator, as `generator.send` does.
-    fn send(&self, py: Python<'_>, value: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.step(py, Input::Send(value))
-    }
-
-    /// Raises an exception inside the generator, as `generator.throw` does.
-    #[pyo3(signature = (typ, val=None, tb=None))]
-    fn throw(
-        &self,
-        py: Python<'_>,
-        typ: Bound<'_, PyAny>,
-        val: Option<Bound<'_, PyAny>>,
-        tb: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        self.step(py, Input::thrown(typ, val, tb)?)
-    }
-
-    /// Closes the generator: neutral for every policy.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let taken = self.state.lock().take();
-        let state = taken.ok_or_else(|| PyValueError::new_err("generator already executing"))?;
-        let closed = match &state {
-            State::Running(run) => run.call.within(py, || close(run.inner.bind(py))).flatten(),
-            State::Instead(inner) => close(inner.bind(py)),
-            State::New(_) | State::Ending(..) | State::Done => Ok(()),
-        };
-        drop(state);
-        *self.state.lock() = Some(State::Done);
-        closed
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Some(state) = self.state.try_lock() else { return Ok(()) };
-        match &*state {
-            Some(State::New(call)) => call.traverse(&visit),
-            Some(State::Running(run)) => {
-                run.call.traverse(&visit)?;
-                run.flow.traverse(&visit)?;
-                visit.call(&run.inner)
-            }
-            Some(State::Ending(flow, _)) => flow.traverse(&visit),
-            Some(State::Instead(inner)) => visit.call(inner),
-            Some(State::Done) | None => Ok(()),
-        }
-    }
-}
-
 /// Closes the user's iterator, if it can be closed.
-fn close(inner: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(super) fn close(inner: &Bound<'_, PyAny>) -> PyResult<()> {
     match inner.getattr_opt(crate::python::once::intern!(inner.py(), "close"))? {
         Some(close) => close.call0().map(drop),
         None => Ok(()),

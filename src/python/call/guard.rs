@@ -10,16 +10,19 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
-use super::{Callee, Colour, Hedging, Substitute, async_stream, coroutine, function, generator, hedging};
+use super::{Callee, Colour, Hedging, Substitute, async_stream, coroutine, function, hedging, stream};
 use crate::base::Rejection;
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
+use crate::python::balancer::Chooser;
 use crate::python::convert::refuse;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 use crate::python::once::{Once, intern};
 use crate::python::policies::Weights;
 use crate::python::switches;
+
+const STICKY_RULE: &str = "answer a string or None: sticky_key(args, kwargs) -> str | None";
 
 /// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Wiring {
     pub hedging: Option<Hedging>,
     /// Another answer, when all has failed.
     pub substitute: Option<Substitute>,
+    /// The user's own balancer.
+    pub balancer: Option<Chooser>,
     /// What asks a manager's nodes for signs of life.
     pub pulse: Option<Arc<Pulse>>,
     /// What is asked instead of the key's breaker while an operator holds them all.
@@ -89,6 +94,7 @@ impl Wiring {
             validate,
             governor,
             substitute,
+            balancer: _,
             pulse,
             weights: _,
             plan,
@@ -133,6 +139,7 @@ impl Wiring {
             governor: _,
             resume: _,
             substitute,
+            balancer: _,
             pulse,
             by_hand,
             hedging: _,
@@ -168,6 +175,9 @@ impl Wiring {
         }
         if let Some(substitute) = &self.substitute {
             visit.call(substitute.half())?;
+        }
+        if let Some(balancer) = &self.balancer {
+            balancer.traverse(visit)?;
         }
         visit.call(&self.resume)
     }
@@ -206,7 +216,7 @@ impl Guard {
             Colour::Coroutine if hedged => hedging::coroutine,
             Colour::Function => function::vectorcall(&guard),
             Colour::Coroutine => coroutine::vectorcall(py, &guard),
-            Colour::Generator => generator::vectorcall,
+            Colour::Generator => stream::vectorcall,
             Colour::AsyncGenerator => async_stream::vectorcall,
         };
         Raw::new(py, guard, Some(vectorcall))
@@ -258,13 +268,20 @@ impl Guard {
         args: &Bound<'_, PyTuple>,
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Option<Box<str>>> {
-        let (Some(key), Target::Keyed(_)) = (&self.wiring.key, &plan.target) else {
+        let (Some(key), Target::Keyed(_) | Target::Roster(_)) = (&self.wiring.key, &plan.target) else {
             return Ok(None);
         };
         let none = PyDict::new(py);
         let answer = key.bind(py).call1((args, kwargs.unwrap_or(&none)))?;
         match answer.extract::<&str>() {
             Ok(name) => Ok(Some(name.into())),
+            Err(_) if matches!(plan.target, Target::Roster(_)) => {
+                if answer.is_none() {
+                    Ok(None)
+                } else {
+                    Err(refuse("sticky_key", STICKY_RULE, &answer))
+                }
+            }
             Err(_) => Err(refuse("key", "answer a string: key(args, kwargs) -> str", &answer)),
         }
     }

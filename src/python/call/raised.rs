@@ -3,8 +3,6 @@
 //! PyO3's `PyErr` would do, and costs more than all else on the way of a failing call: it is boxed, and to
 //! drop it PyO3 must know that this thread is attached.
 
-use std::ptr;
-
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -37,8 +35,8 @@ impl Raised {
         // SAFETY: attached; the three become ours. An exception that C code has set as a class and a text
         // becomes an instance, as it would for an `except`.
         unsafe {
-            let mut raised =
-                Self { exception: ptr::null_mut(), class: ptr::null_mut(), traceback: ptr::null_mut() };
+            let none = std::ptr::null_mut();
+            let mut raised = Self { exception: none, class: none, traceback: none };
             let Self { exception, class, traceback } = &mut raised;
             ffi::PyErr_Fetch(class, exception, traceback);
             if exception.is_null() || ffi::PyExceptionInstance_Check(*exception) == 0 {

@@ -8,7 +8,7 @@ use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyString, PyTuple, PyType};
+use pyo3::types::{PyFloat, PyNone, PyString, PyTuple, PyType};
 
 use crate::base::Rejection;
 use crate::python::once::{Once, intern};
@@ -50,7 +50,8 @@ pub fn circuit_open<'py>(
     let exception = blank(parts.class.bind(py), parts.nothing.bind(py))?;
     match rejection.retry_after {
         Some(span) => put(parts.retry_after.bind(py), &exception, &PyFloat::new(py, span.as_secs_f64()))?,
-        None => put(parts.retry_after.bind(py), &exception, py.None().bind(py))?,
+        // Borrowed: to drop a reference of its own PyO3 would have to know that we are attached.
+        None => put(parts.retry_after.bind(py), &exception, PyNone::get(py).as_any())?,
     }
     put(parts.reason.bind(py), &exception, reason(py, rejection.reason))?;
     put(parts.source.bind(py), &exception, source)?;

@@ -80,8 +80,7 @@ fn throw<'py>(inner: &Bound<'py, PyAny>, error: PyErr) -> Resumed<'py> {
     };
     match throw.call1((error.value(py),)) {
         Ok(item) => Resumed::Yielded(item),
-        Err(raised) if raised.is_instance_of::<PyStopIteration>(py) => stopped(py, raised),
-        Err(raised) => Resumed::Raised(raised),
+        Err(raised) => stopped(py, raised),
     }
 }
 
@@ -99,8 +98,11 @@ pub fn unmistakable(py: Python<'_>, error: PyErr, what: &str) -> PyErr {
     plain
 }
 
-/// The value that a `StopIteration` carries.
-fn stopped(py: Python<'_>, stop: PyErr) -> Resumed<'_> {
+/// The value that a `StopIteration` carries; any other exception is what it is.
+pub(super) fn stopped(py: Python<'_>, stop: PyErr) -> Resumed<'_> {
+    if !stop.is_instance_of::<PyStopIteration>(py) {
+        return Resumed::Raised(stop);
+    }
     match stop.value(py).getattr(crate::python::once::intern!(py, "value")) {
         Ok(value) => Resumed::Returned(value),
         Err(broken) => Resumed::Raised(broken),

@@ -154,6 +154,11 @@ impl Kept {
         Self(wanted.then(Vec::new))
     }
 
+    /// Is it keeping?
+    pub const fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// One more item.
     pub fn push(&mut self, py: Python<'_>, item: &Py<PyAny>) {
         match &mut self.0 {

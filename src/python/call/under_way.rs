@@ -10,7 +10,7 @@ use super::history;
 use super::raw::Visitor;
 use super::scope::{self, CallId, Scope};
 use super::substitute::Substitute;
-use crate::base::{Event, EventKind, Rejection, Time, Verdict};
+use crate::base::{Event, EventKind, NodeId, Rejection, Time, Verdict};
 use crate::pipeline::{Attempt, Costs, Execution, Finish, Moment, Step, Target};
 use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::Phase;
@@ -175,6 +175,9 @@ impl Call {
 
     /// Reports what came of an attempt: a value is validated first.
     pub fn record(&mut self, py: Python<'_>, outcome: PyResult<Py<PyAny>>) -> Step {
+        if let Err(interrupt) = self.settle_costs(py, &outcome) {
+            return self.record_as(Err(interrupt), &Verdict::Ignore);
+        }
         let wiring = self.guard.get().wiring();
         let validate = wiring.validate.as_ref().filter(|_| !self.passes);
         let outcome = match (outcome, validate) {
@@ -182,6 +185,17 @@ impl Call {
             (outcome, _) => outcome,
         };
         self.record_unchecked(py, outcome)
+    }
+
+    /// Tells the rate limits that weigh their calls what this one weighed in truth, whether or not its answer is
+    /// good enough (L6).
+    fn settle_costs(&mut self, py: Python<'_>, outcome: &PyResult<Py<PyAny>>) -> PyResult<()> {
+        if let (Ok(answer), false, Some(execution)) = (outcome, self.passes, &mut self.execution)
+            && let Some(actual) = self.guard.get().wiring().weights.settle(py, answer)?
+        {
+            moment(|at| execution.settle_costs(&actual, at));
+        }
+        Ok(())
     }
 
     /// Reports what came of an attempt whose answer needs no validation, or has had it.
@@ -288,6 +302,19 @@ impl Call {
         Ok(self.step(|execution, at| execution.answer_backoff(answer, at)))
     }
 
+    /// Asks the user's own balancer which of these nodes to ask. One that raises, or answers none of them, is
+    /// reported as unraisable and the node is picked in turn.
+    ///
+    /// # Errors
+    /// What interrupted it and is no `Exception`.
+    pub fn ask_balancer(&mut self, py: Python<'_>, candidates: &[NodeId]) -> PyResult<Step> {
+        let answer = match &self.guard.get().wiring().balancer {
+            Some(balancer) => balancer.choose(py, &self.guard.get().wiring().plan, candidates)?,
+            None => Err("no balancer".into()),
+        };
+        Ok(self.step(|execution, at| execution.answer_balancer(answer, at)))
+    }
+
     /// The machine, while the call is under way.
     pub const fn execution(&mut self) -> Option<&mut Execution> {
         self.execution.as_mut()
@@ -314,6 +341,11 @@ impl Call {
             execution.commit(now);
             execution.progress(now);
         }
+    }
+
+    /// Do the stream's further items concern nobody but the consumer?
+    pub fn passes_items(&self) -> bool {
+        self.scope.is_none() && self.execution.as_ref().is_some_and(|execution| !execution.wants_progress())
     }
 
     /// Ends the call without a verdict.

@@ -12,6 +12,7 @@ use crate::policy::limit::adaptive::AimdConfig;
 use crate::policy::limit::{Concurrency, ConcurrencyConfig, Rate, RateConfig};
 use crate::python::convert::{count, given, positive_span, real, refuse};
 use crate::python::errors;
+use crate::python::judge::report;
 use crate::runtime::clock;
 
 /// A limit on how many calls run at once; the instance is the state.
@@ -147,19 +148,24 @@ impl LimitMetrics {
 pub struct RateLimit {
     rate: Arc<Rate>,
     cost: Option<Py<PyAny>>,
+    actual: Option<Py<PyAny>>,
 }
 
 #[pymethods]
 impl RateLimit {
     #[new]
-    #[pyo3(signature = (name, requests, *, per, burst, cost))]
+    #[pyo3(signature = (name, requests, *, per, burst, cost, actual=None))]
     fn new(
         name: &str,
         requests: &Bound<'_, PyAny>,
         per: &Bound<'_, PyAny>,
         burst: Option<&Bound<'_, PyAny>>,
         cost: Option<Bound<'_, PyAny>>,
+        actual: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
+        if let Some(actual) = actual.as_ref().filter(|actual| !actual.is_callable()) {
+            return Err(refuse("actual", "be callable: actual(answer) -> float or None", actual));
+        }
         if let Some(cost) = cost.as_ref().filter(|cost| !cost.is_callable()) {
             return Err(refuse("cost", "be callable: cost(args, kwargs) -> float", cost));
         }
@@ -170,7 +176,7 @@ impl RateLimit {
         };
         let config = config.validate().map_err(|error| errors::config(requests.py(), &error))?;
         let rate = Arc::new(Rate::new(Source::new(name), config));
-        Ok(Self { rate, cost: cost.map(Bound::unbind) })
+        Ok(Self { rate, cost: cost.map(Bound::unbind), actual: actual.map(Bound::unbind) })
     }
 
     /// How many permits there are in each `per`.
@@ -236,7 +242,8 @@ impl RateLimit {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.cost)
+        visit.call(&self.cost)?;
+        visit.call(&self.actual)
     }
 }
 
@@ -260,9 +267,16 @@ impl RateMetrics {
     }
 }
 
-/// The limits of a pipeline or a manager, and the callables that weigh a call for them.
+/// What weighs a call for its rate limits: beforehand by its arguments, afterwards by its answer.
 #[derive(Debug, Default)]
-pub struct Weights(Vec<(SourceId, Py<PyAny>)>);
+pub struct Weights(Vec<Weight>);
+
+#[derive(Debug)]
+struct Weight {
+    rate: SourceId,
+    cost: Py<PyAny>,
+    actual: Option<Py<PyAny>>,
+}
 
 /// The core's form of limits, and what weighs a call for them.
 pub fn limits(
@@ -271,7 +285,11 @@ pub fn limits(
 ) -> (Limits, Weights) {
     let weight = |rate: &Bound<'_, RateLimit>| {
         let limit = rate.get();
-        limit.cost.as_ref().map(|cost| (limit.rate.source().id(), cost.clone_ref(rate.py())))
+        limit.cost.as_ref().map(|cost| Weight {
+            rate: limit.rate.source().id(),
+            cost: cost.clone_ref(rate.py()),
+            actual: limit.actual.as_ref().map(|actual| actual.clone_ref(rate.py())),
+        })
     };
     let limits = Limits {
         rates: rates.iter().map(|rate| Arc::clone(&rate.get().rate)).collect(),
@@ -285,7 +303,7 @@ impl Weights {
     /// that answers no weight with ours, before anybody is asked.
     pub fn weigh(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Costs> {
         let mut costs = Costs::default();
-        for (rate, cost) in &self.0 {
+        for Weight { rate, cost, .. } in &self.0 {
             let none = PyDict::new(args.py());
             let answer = cost.bind(args.py()).call1((args, kwargs.unwrap_or(&none)))?;
             let weight = real("cost", &answer)?;
@@ -297,8 +315,32 @@ impl Weights {
         Ok(costs)
     }
 
+    /// What the call weighed in truth, as its answer says; limits of which it says nothing keep the estimate. A
+    /// callable that raises, or answers no weight, is reported as unraisable: the answer is worth more.
+    ///
+    /// # Errors
+    /// What interrupted it and is no `Exception`.
+    pub fn settle(&self, py: Python<'_>, answer: &Py<PyAny>) -> PyResult<Option<Costs>> {
+        let mut costs = None;
+        for Weight { rate, actual, .. } in &self.0 {
+            let Some(actual) = actual else { continue };
+            let told = actual
+                .call1(py, (answer,))
+                .and_then(|told| given(Some(told.bind(py))).map(|told| real("actual", told)).transpose());
+            match told {
+                Ok(Some(weight)) => costs.get_or_insert_with(Costs::default).add(*rate, weight.max(0.0)),
+                Ok(None) => {}
+                Err(broken) => report(broken, actual.bind(py))?,
+            }
+        }
+        Ok(costs)
+    }
+
     /// For Python's garbage collector.
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.0.iter().try_for_each(|(_, cost)| visit.call(cost))
+        self.0.iter().try_for_each(|Weight { cost, actual, .. }| {
+            visit.call(cost)?;
+            visit.call(actual)
+        })
     }
 }

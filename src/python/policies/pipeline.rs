@@ -84,6 +84,7 @@ impl Parts<'_> {
             resume,
             substitute: self.fallback.as_ref().map(Substitute::new).transpose()?,
             hedging: self.hedge.map(|(hedge, threads)| Hedging::new(hedge.as_any(), threads)),
+            balancer: None,
             pulse: self.pulse,
             by_hand: None,
         })

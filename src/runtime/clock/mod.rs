@@ -82,6 +82,12 @@ pub fn wall() -> SystemTime {
     }
 }
 
+/// How far manual clocks, since removed, have put the present ahead of the system's.
+#[must_use]
+pub fn ahead() -> Duration {
+    Duration::from_nanos(AHEAD.load(Ordering::Acquire))
+}
+
 /// Is time moved by hand?
 #[must_use]
 pub fn is_manual() -> bool {

@@ -1,6 +1,8 @@
 //! The lines of the semantics that the breaker owns, one test each, named by their ids.
 
 mod access;
+mod figures;
+mod leases;
 mod open_time;
 mod probes;
 mod rates;

@@ -11,6 +11,7 @@
 //! | `kept` | memory of objects that are gone, for the next of their kind |
 //! | `entry` | from C into Rust: attached, no panic across the border |
 //! | `stop` | `StopIteration` around a value, used again |
+//! | `ticks` | the time, where milliseconds do not matter |
 //! | `visit` | for Python's garbage collector |
 //!
 //! A kind of object is a Rust value that implements [`Body`]; it is safe to have one. What is unsafe lies
@@ -23,6 +24,7 @@ mod entry;
 mod kept;
 mod object;
 mod stop;
+pub mod ticks;
 mod visit;
 
 pub use class::{Class, Slot, getter, method};

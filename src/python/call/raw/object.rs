@@ -85,6 +85,9 @@ impl<B: Body> Raw<B> {
             (&raw mut (*this).weak).write(ptr::null_mut());
             (&raw mut (*this).body).write(body);
             ffi::PyObject_GC_Track(object.cast());
+            if B::CALLABLE {
+                share(object);
+            }
             Ok(Self(Bound::from_owned_ptr(py, object).unbind(), PhantomData))
         }
     }
@@ -155,6 +158,23 @@ pub unsafe fn body<'a, B: Body>(object: *mut ffi::PyObject) -> &'a B {
     // SAFETY: by the function's own contract; the layout is the one that `Raw::new` wrote.
     unsafe { &(*object.cast::<Object<B>>()).body }
 }
+
+/// Without the GIL: what many threads call at once must not be counted by all of them in one place, nor be
+/// refused the quick load of methods.
+#[cfg(all(Py_3_14, Py_GIL_DISABLED, not(windows)))]
+#[expect(unsafe_code, reason = "pyo3-ffi leaves this function out")]
+fn share(object: *mut ffi::PyObject) {
+    unsafe extern "C" {
+        fn PyUnstable_Object_EnableDeferredRefcount(object: *mut ffi::PyObject) -> c_int;
+    }
+    // SAFETY: a live object of ours that the collector tracks, which no other thread has seen.
+    unsafe {
+        PyUnstable_Object_EnableDeferredRefcount(object);
+    }
+}
+
+#[cfg(not(all(Py_3_14, Py_GIL_DISABLED, not(windows))))]
+const fn share(_: *mut ffi::PyObject) {}
 
 /// `tp_dealloc`.
 #[expect(unsafe_code, reason = "it is called from C")]

@@ -1,0 +1,99 @@
+//! Figures and bounds to the last unit: what is counted, what is kept, where a limit lies.
+
+use super::*;
+use crate::policy::breaker::cell::Cell;
+use crate::policy::breaker::growth;
+use crate::policy::breaker::state::{self, Effect, Input, Reason, Trip};
+use crate::policy::breaker::word::Word;
+use crate::window::Era;
+
+/// The least lease is a millisecond, itself included.
+#[test]
+fn the_least_lease_is_a_millisecond() {
+    let lease = |probe_lease| BreakerConfig { probe_lease, ..BreakerConfig::default() }.validate();
+    assert!(lease(MILLI).is_ok());
+    assert!(lease(MILLI.saturating_sub(Duration::from_nanos(1))).is_err());
+}
+
+/// Without growth there are no levels; health that lasted exactly as long as an open time has paid for it.
+#[test]
+fn b14_levels_are_paid_back_to_the_nanosecond() {
+    let flat = BreakerConfig::default();
+    assert_eq!(growth::raise(&flat, 0), 0, "a factor of one grows nothing");
+    let config = BreakerConfig { open_timeout_factor: 2.0, ..flat };
+    assert_eq!(growth::raise(&config, 0), 1);
+    let price = growth::open_time(&config, 0);
+    assert_eq!(growth::decay(&config, 1, price), 0);
+    assert_eq!(growth::decay(&config, 1, price.saturating_sub(Duration::from_nanos(1))), 1);
+}
+
+/// An open word whose exact end nobody has written down yet ends with the next whole millisecond.
+#[test]
+fn an_end_not_yet_written_down_is_not_too_early() {
+    let word = Word::new(State::Open, Era::new(1), 7);
+    assert_eq!(Cell::new().ends(word), Time::from_millis(8));
+}
+
+/// The mean time to recover is a mean, and the state has lasted since it last changed.
+#[test]
+fn metrics_tell_when_and_how_long() {
+    let mut desk = Desk::new(BreakerConfig { success_threshold: 1, ..BreakerConfig::default() });
+    assert_eq!((desk.metrics().state_since, desk.metrics().mean_recovery_time), (None, None));
+    for more in [0, 4] {
+        desk.trip();
+        let opened = desk.now;
+        assert_eq!(desk.metrics().state_since, Some(opened));
+        desk.advance(SECOND * (30 + more));
+        assert_eq!(desk.metrics().state_since, Some(opened), "looking changes nothing");
+        desk.call(Verdict::Ok);
+        assert_eq!(desk.metrics().state_since, Some(desk.now));
+        desk.advance(SECOND);
+        desk.call(Verdict::Ok);
+        assert_eq!(desk.metrics().state_since, Some(Time::from_nanos(desk.now.as_nanos() - 1_000_000_000)));
+    }
+    assert_eq!(desk.metrics().mean_recovery_time, Some(SECOND * 32));
+}
+
+/// The registry drops no more than it must, and the one that was asked for longest ago.
+#[test]
+fn b17_a_key_that_was_asked_for_again_stays() {
+    let now = Time::from_millis(5);
+    let keys = Keyed::new(Breaker::new(Source::new("k"), BreakerConfig::default()), 2);
+    assert!(keys.is_empty());
+    for key in ["a", "b", "a", "c"] {
+        let _ = keys.get(key, now);
+        assert!(!keys.is_empty());
+    }
+    assert!(keys.peek("a").is_some() && keys.peek("c").is_some() && keys.peek("b").is_none());
+}
+
+/// What is said of another era, or too early, changes nothing.
+#[test]
+fn b1_the_machine_hears_only_its_own_era() {
+    let config = BreakerConfig::default();
+    let unmoved = |word: Word, input: Input| {
+        let step = state::next(word, input, Time::from_millis(50), &mut SplitMix::new(1), &config);
+        assert_eq!(step, (word, Effect::None), "{input:?}");
+    };
+    let trip =
+        Trip { era: Era::new(3), reason: Reason::ConsecutiveFailures, asked: None, failures: 5, level: 0 };
+    for mode in [State::Closed, State::HalfOpen, State::Shadow] {
+        unmoved(Word::new(mode, Era::new(4), 0), Input::Trip(trip));
+    }
+    unmoved(Word::new(State::HalfOpen, Era::new(4), 0), Input::Proved { era: Era::new(3) });
+    unmoved(Word::new(State::Open, Era::new(4), 60), Input::Ask { ends: Time::from_millis(60) });
+}
+
+/// A permit knows whether it is a probe.
+#[test]
+fn a_permit_says_whether_it_is_a_probe() {
+    let mut desk = Desk::new(BreakerConfig::default());
+    let permit = desk.admit();
+    assert!(!permit.is_probe());
+    desk.settle(permit, Verdict::Ok);
+    desk.trip();
+    desk.advance(SECOND * 30);
+    let probe = desk.admit();
+    assert!(probe.is_probe());
+    desk.settle(probe, Verdict::Ok);
+}
