@@ -38,7 +38,8 @@ impl Execution {
         self.hedge_due().filter(|due| *due <= at.now)?;
         // Whatever stands in the way now is not asked about again during this attempt.
         self.unhedged = true;
-        if self.too_late(at.now) {
+        let panics = matches!(&self.plan.target, Target::Roster(roster) if roster.pool().panics());
+        if panics || self.too_late(at.now) {
             return None;
         }
         let after = self.flights().map(|flight| at.now.since(flight.began)).max().unwrap_or_default();
@@ -141,7 +142,7 @@ impl Execution {
         if !self.pass_at_once(at) {
             return None;
         }
-        let Some(seat) = roster.pick(&exclude, at.now, at.dice, at.out) else {
+        let Some(seat) = roster.pick(None, &exclude, at.now, at.dice, at.out) else {
             self.passes.give_back(at.now, at.out);
             return None;
         };

@@ -101,6 +101,10 @@ impl Race {
                 self.enlist(py, call, &attempt)?;
                 (Pending::Nothing, ("attempt", attempt.number))
             }
+            Step::AskBalancer { candidates } => {
+                let step = call.ask_balancer(py, &candidates)?;
+                return self.tell(py, call, step);
+            }
             Step::AskBackoff { retry } => (Pending::Nothing, ("ask", retry)),
             Step::Sleep { until } => (Pending::Sleep(until), ("sleep", 0)),
             Step::Finish(finish) => (Pending::End(finish), ("end", 0)),
