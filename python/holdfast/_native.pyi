@@ -6,7 +6,7 @@ public classes with the same names are subclasses that add defaults, the decorat
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from types import TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, final, type_check_only
 
 from typing_extensions import disjoint_base
@@ -852,8 +852,22 @@ class GuardedGenerator(_Resumable):
 class GuardedCoroutine(_Resumable):
     """A guarded call of a coroutine function."""
 
-    __name__: str
-    __qualname__: str
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+    @property
+    def cr_code(self) -> CodeType | None:
+        """The function's code."""
+    @property
+    def cr_frame(self) -> FrameType | None:
+        """The user's frame, while it waits."""
+    @property
+    def cr_await(self) -> object:
+        """What the user's coroutine waits for."""
+    @property
+    def cr_running(self) -> bool:
+        """Does it run right now?"""
     def __await__(self) -> Self: ...
 
 @final

@@ -327,18 +327,6 @@ impl Execution {
         self.fly(Held::Seat(Arc::clone(roster), seat), Some(node), at)
     }
 
-    fn tell_failed_over(&self, from: NodeId, to: NodeId, at: &mut Moment<'_>) {
-        let (Some(from_node), Some(to_node)) = (self.node_name(from), self.node_name(to)) else { return };
-        let error = self.history.last().map_or("unknown", |tried| tried.kind.as_str());
-        at.out.emit(EventKind::CallFailedOver, || Event::CallFailedOver {
-            source: self.plan.source.clone(),
-            from_node,
-            to_node,
-            attempt: self.attempts + 1,
-            error,
-        });
-    }
-
     pub(super) fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
         Step::Attempt(self.fly(seat, node, at))
     }

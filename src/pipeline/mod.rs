@@ -29,7 +29,6 @@
 //! reports back. A policy that is not configured costs nothing.
 
 mod attempts;
-mod degrade;
 mod execution;
 mod gates;
 mod outside;

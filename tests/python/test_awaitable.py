@@ -17,7 +17,7 @@ import pytest
 import holdfast as hf
 from holdfast.testing import ManualClock
 
-CALLS = 500
+CALLS = 300
 
 
 class Thing:
@@ -98,11 +98,14 @@ async def test_r9_no_reference_stays(
         gc.collect()
 
     await many(200)
-    before, blocks = counts(), sys.getallocatedblocks()
-    await many(CALLS)
-    assert counts() == before
-    # What the interpreter itself keeps moves by some dozens; a block per call would be thousands.
-    assert abs(sys.getallocatedblocks() - blocks) < CALLS / 10
+    before, grown = counts(), []
+    for _ in range(3):
+        blocks = sys.getallocatedblocks()
+        await many(CALLS)
+        assert counts() == before
+        grown.append(sys.getallocatedblocks() - blocks)
+    # What the interpreter itself keeps moves at first; a block per call would be hundreds, each time.
+    assert min(grown) < CALLS / 10
     if pipeline.breaker is not None:
         assert pipeline.breaker.metrics.in_flight == 0
 
