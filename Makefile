@@ -16,6 +16,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14 python3.14t
 PROFILE ?= release
 VENV ?= .venv
 SCORE := .venvs/scoreboard
+FLOOR := .venvs/langchain-floor
 PEERS := .venvs/peers
 BENCH := .venvs/bench
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -165,6 +166,17 @@ package: $(BUILT)
 standard-bare: $(INTEGRATED)
 	-HOLDFAST_BARE=1 $(PY) -P -m pytest -q --tb=no tests/python/integrations/test_standard_chat_suites.py \
 		-k TestGuardedOnAFlakyServer
+
+## test-langchain-floor: the tests of guarded runnables and runs on the lowest langchain-core that we support
+.PHONY: test-langchain-floor
+test-langchain-floor: $(BUILT)
+	$(PYTHON) -m venv $(FLOOR)
+	$(FLOOR)/bin/python -m pip --disable-pip-version-check install --quiet "$$(echo $(WHEELS)/*.whl)[langchain]" \
+		langchain-core==1.7.0 langchain-openai 'langchain-tests>=1.1,<2' \
+		'pytest>=9.2,<10' 'pytest-asyncio>=1.5,<2' 'pytest-timeout>=2.4,<3'
+	$(FLOOR)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(FLOOR)/bin/python -P -m pytest -q tests/python/integrations/test_runnable_paths.py \
+		tests/python/integrations/test_langchain_runs.py
 
 ## scoreboard: one suite of breaker behaviours, asked of ours and of every breaker on PyPI
 .PHONY: scoreboard

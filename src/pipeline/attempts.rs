@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::execution::{Execution, Moment};
 use super::{Finish, Step, Target};
-use crate::base::{Event, EventKind, Failure, NodeId, Time};
+use crate::base::{Event, EventKind, Failure, FailureKind, NodeId, Time};
 use crate::policy::retry::Backoff;
 
 impl Execution {
@@ -114,5 +114,39 @@ impl Execution {
 
     fn last_kind(&self) -> &'static str {
         self.history.last().map_or("unknown", |tried| tried.kind.as_str())
+    }
+
+    /// The fallback has answered: from now on the call has not failed.
+    pub fn fell_back(&self, how: &'static str, at: &mut Moment<'_>) {
+        self.tell_handled();
+        let error = self.latest.map_or("rejected", FailureKind::as_str);
+        let source = self.plan.source.clone();
+        at.out.emit(EventKind::FallbackUsed, || Event::FallbackUsed { source, how, error });
+    }
+
+    /// A call that would end badly ends with another answer, where there may be one.
+    pub(super) fn or_fall_back(&self, step: Step) -> Step {
+        let Some(fallback) = self.plan.fallback.filter(|_| !self.begun) else { return step };
+        let covered = match &step {
+            Step::Finish(Finish::Reject(_) | Finish::Late(_)) => true,
+            Step::Finish(Finish::Raise) => self.latest.map_or(fallback.asked, |kind| fallback.covers(kind)),
+            _ => false,
+        };
+        match step {
+            Step::Finish(finish) if covered => Step::Finish(Finish::FallBack(Box::new(finish))),
+            step => step,
+        }
+    }
+
+    pub(super) fn tell_failed_over(&self, from: NodeId, to: NodeId, at: &mut Moment<'_>) {
+        let (Some(from_node), Some(to_node)) = (self.node_name(from), self.node_name(to)) else { return };
+        let error = self.history.last().map_or("unknown", |tried| tried.kind.as_str());
+        at.out.emit(EventKind::CallFailedOver, || Event::CallFailedOver {
+            source: self.plan.source.clone(),
+            from_node,
+            to_node,
+            attempt: self.attempts + 1,
+            error,
+        });
     }
 }

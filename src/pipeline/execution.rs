@@ -39,9 +39,9 @@ pub struct Execution {
     /// What it has got from the limits for the attempt that is to come.
     pub(super) passes: Passes,
     /// Has anything ever been handed out? Then no other answer can stand in its place.
-    begun: bool,
+    pub(super) begun: bool,
     /// What the latest attempt failed by; none if it was ignored.
-    latest: Option<FailureKind>,
+    pub(super) latest: Option<FailureKind>,
     flight: Option<Flight>,
     pub(super) tried: Vec<NodeId>,
     pub(super) history: Vec<Tried>,
@@ -166,14 +166,6 @@ impl Execution {
         self.or_fall_back(step)
     }
 
-    /// The fallback has answered: from now on the call has not failed.
-    pub fn fell_back(&self, how: &'static str, at: &mut Moment<'_>) {
-        self.tell_handled();
-        let error = self.latest.map_or("rejected", FailureKind::as_str);
-        let source = self.plan.source.clone();
-        at.out.emit(EventKind::FallbackUsed, || Event::FallbackUsed { source, how, error });
-    }
-
     /// The stream's first content item is on its way to the caller: from now on nothing is tried again (A7).
     pub fn commit(&mut self, now: Time) {
         self.begun = true;
@@ -262,20 +254,6 @@ impl Execution {
         &self.plan
     }
 
-    /// A call that would end badly ends with another answer, where there may be one.
-    pub(super) fn or_fall_back(&self, step: Step) -> Step {
-        let Some(fallback) = self.plan.fallback.filter(|_| !self.begun) else { return step };
-        let covered = match &step {
-            Step::Finish(Finish::Reject(_) | Finish::Late(_)) => true,
-            Step::Finish(Finish::Raise) => self.latest.map_or(fallback.asked, |kind| fallback.covers(kind)),
-            _ => false,
-        };
-        match step {
-            Step::Finish(finish) if covered => Step::Finish(Finish::FallBack(Box::new(finish))),
-            step => step,
-        }
-    }
-
     pub(super) fn among(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
         self.offer(roster, at.now).unwrap_or_else(|| self.in_turn(roster, at))
     }
@@ -337,18 +315,6 @@ impl Execution {
         self.take_off(Held::Seat(Arc::clone(roster), seat), Some(node), at)
     }
 
-    fn tell_failed_over(&self, from: NodeId, to: NodeId, at: &mut Moment<'_>) {
-        let (Some(from_node), Some(to_node)) = (self.node_name(from), self.node_name(to)) else { return };
-        let error = self.history.last().map_or("unknown", |tried| tried.kind.as_str());
-        at.out.emit(EventKind::CallFailedOver, || Event::CallFailedOver {
-            source: self.plan.source.clone(),
-            from_node,
-            to_node,
-            attempt: self.attempts + 1,
-            error,
-        });
-    }
-
     pub(super) fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
         self.attempts += 1;
         let passes = std::mem::take(&mut self.passes);
@@ -376,7 +342,7 @@ impl Execution {
     }
 
     /// The call has ended well although nodes failed it: no caller has seen their failures.
-    fn tell_handled(&self) {
+    pub(super) fn tell_handled(&self) {
         if let (Target::Roster(roster), false) = (&self.plan.target, self.history.is_empty()) {
             roster.pool().handled(self.history.iter().filter_map(|tried| tried.node.as_deref()));
         }

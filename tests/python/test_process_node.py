@@ -141,8 +141,8 @@ def test_a_child_never_outlives_its_parent(end: str, setup: str) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert alive(pid)
-        if end == "SIGKILL":
+        if end == "SIGKILL":  # any other parent is about to end by itself, and its child with it
+            assert alive(pid)
             parent.kill()
     until(lambda: not alive(pid), "the child is gone")
 
