@@ -151,6 +151,8 @@ def _runner(_kept: list[asyncio.Runner] = []) -> asyncio.Runner:  # noqa: B006 o
 
 
 def _calibrate(run: Run) -> int:
+    for _ in range(3):  # what is made at first use, and what the interpreter specialises, is not measured
+        run(200)
     turns = 1
     while (took := run(turns)) < SLICE / 4:
         turns = max(turns * 2, int(turns * SLICE / 4 / took) if took > 0 else 0)

@@ -30,6 +30,7 @@ from holdfast._exceptions import (
     Truncated,
 )
 from holdfast._fallback import Fallback
+from holdfast._hedge import Hedge
 from holdfast._history import Tried, history
 from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
 from holdfast._llm import llm_defaults
@@ -75,6 +76,7 @@ __all__ = [
     "FailoverManager",
     "Fallback",
     "Heartbeat",
+    "Hedge",
     "HoldfastError",
     "HttpProbe",
     "LimitMetrics",

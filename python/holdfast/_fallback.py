@@ -160,7 +160,7 @@ class Fallback(Guarding, State):
         if _is_awaitable(answer):
             answer = await _with_context(answer, error)
         tell(how)
-        shape, told = getattr(facts[1], "__holdfast_call__", None), _facts_of(how, error)
+        shape, told = made_for(facts[1], facts[2]), _facts_of(how, error)
         if hasattr(answer, "__anext__"):
             try:
                 async for item in answer:
@@ -282,17 +282,23 @@ def _each(answer: Any) -> Iterator[Any]:
     return iter((answer,))
 
 
+def made_for(function: Callable[..., Any] | None, args: tuple[Any, ...]) -> Any:
+    """The call that an adapter makes its attempts for, told by its function or its only argument; or ``None``."""
+    told = getattr(function, "__holdfast_call__", None)
+    return getattr(args[0], "__holdfast_call__", None) if told is None and len(args) == 1 else told
+
+
 # ---- answers that carry metadata ----
 
 
 def _dressed(facts: Facts, how: str, error: Exception, answer: Any) -> Any:
-    shape = getattr(facts[1], "__holdfast_call__", None)
+    shape = made_for(facts[1], facts[2])
     signed = _signed(answer, how, error)
     return signed if shape is None else shape.answer(signed, _facts_of(how, error))
 
 
 def _dressed_items(facts: Facts, how: str, error: Exception, items: Iterator[Any]) -> Iterator[Any]:
-    shape = getattr(facts[1], "__holdfast_call__", None)
+    shape = made_for(facts[1], facts[2])
     told = _facts_of(how, error)
     for item in items:
         yield item if shape is None else shape.item(item, told)

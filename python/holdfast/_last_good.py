@@ -70,8 +70,10 @@ class LastGood:
             _report(sys, error, self._store)
 
     def _name(self, facts: Facts) -> str | None:
+        from holdfast._fallback import made_for
+
         name, function, args, kwargs = facts
-        asked = getattr(function, "__holdfast_call__", None)
+        asked = made_for(function, args)
         who = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
         if asked is not None:
             who, args, kwargs = asked.identity, asked.args, asked.kwargs

@@ -38,6 +38,7 @@ __all__ = [
     "GuardedCoroutine",
     "GuardedGenerator",
     "GuardedStep",
+    "Hedge",
     "LimitMetrics",
     "ManagerMetrics",
     "NextAttempt",
@@ -45,9 +46,11 @@ __all__ = [
     "Order",
     "Permit",
     "Pipeline",
+    "Race",
     "RateLimit",
     "RateMetrics",
     "Reliability",
+    "Rest",
     "Retry",
     "RetryBudget",
     "Scope",
@@ -69,6 +72,7 @@ __all__ = [
     "deadline_scope",
     "flush_events",
     "install_manual_clock",
+    "is_clock_manual",
     "last_event",
     "now",
     "quicken_state",
@@ -330,6 +334,73 @@ class Timeout:
         """What happens to a value that comes too late."""
 
 @disjoint_base
+class Hedge:
+    """A hedge policy; the instance is what was learned."""
+
+    def __new__(cls, after: _Seconds | str, *, max_hedges: int) -> Self: ...
+    @property
+    def max_hedges(self) -> int:
+        """Hedges per call."""
+    @property
+    def delay(self) -> float | None:
+        """Seconds after which an attempt is late, as far as is known by now; `None` while too little is."""
+
+@final
+class Race:
+    """One call and its attempts under way."""
+
+    def start(self) -> tuple[str, int]:
+        """Asks for the first step: its kind ("attempt", "sleep", "ask" or "end") and number."""
+    def replicate(self) -> list[int]:
+        """The attempts to be made at once beside the first."""
+    def hedge(self) -> int | None:
+        """One more attempt, if one is due."""
+    def attempt(self, number: int) -> Any:
+        """Makes the attempt's call, in its scope, which stays that of the task or thread that it runs in."""
+    def patience(self) -> float | None:
+        """Seconds until one of our clocks, or a hedge, is due; `None` if nothing is."""
+    def rest(self) -> Rest | None:
+        """An awaitable that ends when one of our clocks, or a hedge, is due; `None` if nothing is."""
+    def expired(self) -> list[int]:
+        """The attempts whose clock has run out."""
+    def succeed(self, number: int, value: Any) -> tuple[str, int] | None:
+        """An attempt has answered: the next step, or `None` while the race goes on."""
+    def fail(self, number: int, error: BaseException) -> tuple[str, int] | None:
+        """An attempt has failed: the next step, or `None` while the race goes on."""
+    def expire(self, number: int) -> tuple[str, int] | None:
+        """An attempt's clock has run out: the next step, or `None` while the race goes on."""
+    def sleep(self) -> None:
+        """Waits as the machine said, with the GIL released."""
+    def asleep(self) -> Rest:
+        """The same, awaited."""
+    def wake(self) -> tuple[str, int]:
+        """That wait is over."""
+    def ask(self, retry: int) -> tuple[str, int]:
+        """Asks the user's own back-off."""
+    def answer(self) -> Any:
+        """What Python gets."""
+    def aanswer(self) -> tuple[Any, Awaitable[Any] | None]:
+        """What Python gets: `(value, None)`, or `(None, awaitable)` that gives it."""
+    def cut(self) -> None:
+        """Ends the waits of transports that losers are stuck in, where they can be cut."""
+    def abandon(self) -> None:
+        """Gives the call up: nobody is blamed (B7)."""
+
+@final
+class Rest:
+    """A sleep of ours, to be awaited once."""
+
+    def __await__(self) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+    def send(self, _value: Any, /) -> Any:
+        """Resumes it."""
+    def throw(self, typ: Any, val: Any = None, tb: Any = None) -> Any:
+        """Raises an exception inside of it."""
+    def close(self) -> None:
+        """Gives it up."""
+
+@disjoint_base
 class ConcurrencyLimit:
     """A limit on how many calls run at once; the instance is the state."""
 
@@ -509,6 +580,7 @@ class FailoverManager:
         spread: tuple[Any, ...],
         recovery: tuple[int, _Seconds, Backoff, _Seconds],
         fallback: object = None,
+        hedge: tuple[Hedge, bool] | None = None,
     ) -> Self: ...
     @property
     def name(self) -> str:
@@ -547,6 +619,14 @@ class FailoverManager:
     def await_ready(self, n: int = 1, timeout: _Seconds | None = None) -> Awaitable[bool]:
         """The same, awaited."""
     def _guard(self, function: Callable[..., Any] | None, colour: _Colour) -> Guard: ...
+    def _race(
+        self,
+        function: Callable[..., Any] | None,
+        colour: _Colour,
+        replicas: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Race: ...
     def _views(self) -> list[NodeView]: ...
     def _add(self, row: _NodeRow) -> None: ...
     def _process_ended(self, name: str, how: str) -> None: ...
@@ -868,6 +948,9 @@ def flush_events(timeout: float) -> bool:
 
 def now() -> float:
     """Seconds since the process' own origin."""
+
+def is_clock_manual() -> bool:
+    """Is time moved by hand?"""
 
 def wall() -> float:
     """Seconds of the wall clock since 1970."""

@@ -9,6 +9,7 @@ from holdfast._breaker import CircuitBreaker
 from holdfast._chat import completion_of, is_chat_model
 from holdfast._exceptions import refuse
 from holdfast._fallback import as_fallback
+from holdfast._hedge import as_hedge
 from holdfast._home import Home
 from holdfast._limits import as_bulkhead, as_rates
 from holdfast._node import Heartbeat, Node
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from holdfast._completion import Completion
     from holdfast._events import Event
     from holdfast._fallback import Fallback
+    from holdfast._hedge import Hedge
     from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._policies import Resume, Validate
     from holdfast._retry import Retry
@@ -72,6 +74,8 @@ class FailoverManager(State, _native.FailoverManager):
         retry: A :class:`Retry` (its attempts are counted over all nodes), or ``None``: each ready node is
             tried once.
         timeout: A :class:`Timeout`, or the total in seconds.
+        hedge: A :class:`Hedge`: a second node is asked when the first is slow, by ``acall`` and, with ``threads``, by
+            ``call``. Streams are not hedged.
         bulkhead: How many attempts run at once over all nodes, as in :class:`Pipeline`.
         rate_limit: How many attempts begin in a stretch of time over all nodes, likewise.
         fallback: A :class:`Fallback`: another answer when every node has failed, or none is ready.
@@ -125,6 +129,7 @@ class FailoverManager(State, _native.FailoverManager):
         breaker: CircuitBreaker | int | Default | None = DEFAULT,
         retry: Retry | int | None = None,
         timeout: Timeout | Seconds | None = None,
+        hedge: Hedge | float | None = None,
         bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
         rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
         fallback: Fallback | float | None = None,
@@ -153,6 +158,7 @@ class FailoverManager(State, _native.FailoverManager):
             raise refuse("heartbeat", "be a Heartbeat or None", heartbeat)
         template = CircuitBreaker(name) if isinstance(breaker, Default) else as_breaker(breaker)
         retry = as_retry(retry)
+        hedged = as_hedge(hedge)
         if _completion is None and all(is_chat_model(node.target) for node in listed):
             _rules, _completion = _classify.classify, completion_of(validate)
         listed = [_attended(node, validate is not False) for node in listed]
@@ -185,6 +191,7 @@ class FailoverManager(State, _native.FailoverManager):
             ),
             recovery=restart._row(),
             fallback=as_fallback(fallback),
+            hedge=None if hedged is None else (hedged, bool(threads)),
         )
         object.__setattr__(self, "_threads", threads)
         object.__setattr__(self, "_checks", validate is not False)
@@ -261,6 +268,57 @@ class FailoverManager(State, _native.FailoverManager):
         """Iterates asynchronously over ``function(node, *args, **kwargs)`` on a ready node."""
         made: AsyncGenerator[T, Any] = self._guard(function, "async_generator")(*args, **kwargs)
         return made
+
+    def replicate(self, n: int, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls the targets of ``n`` ready nodes at once, in threads; the first success wins.
+
+        The others run on to their end, unless their transport can be cut, and count for nobody. Where fewer
+        nodes are ready, those are asked; when all have failed, the call goes on as any other.
+
+        Raises:
+            ConfigurationError: ``threads`` is not ``True``, or ``n`` is no whole number of at least 1.
+        """
+        return self._replicated(None, n, args, kwargs)
+
+    def areplicate(self, n: int, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """Awaits the targets of ``n`` ready nodes at once, in tasks; the others are cancelled."""
+        return self._areplicated(None, n, args, kwargs)
+
+    def run_replicated(
+        self, n: int, function: Callable[Concatenate[Node, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Runs ``function(node, *args, **kwargs)`` on ``n`` nodes at once, as `replicate` does."""
+        made: T = self._replicated(function, n, args, kwargs)
+        return made
+
+    def arun_replicated(
+        self,
+        n: int,
+        function: Callable[Concatenate[Node, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Coroutine[Any, Any, T]:
+        """Awaits ``function(node, *args, **kwargs)`` on ``n`` nodes at once, as `areplicate` does."""
+        return self._areplicated(function, n, args, kwargs)
+
+    def _replicated(
+        self, function: Callable[..., Any] | None, n: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        from holdfast import _race
+
+        if not self._threads:
+            raise refuse(
+                "threads", "be True for sync calls to be replicated: they run in threads", self._threads
+            )
+        return _race.run(self._race(function, "function", n, args, kwargs))
+
+    def _areplicated(
+        self, function: Callable[..., Any] | None, n: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        from holdfast import _race
+
+        return _race.arun(self._race(function, "coroutine", n, args, kwargs))
 
     # ---- nodes ----
 

@@ -162,6 +162,15 @@ events! {
         /// How many attempts had been made.
         attempts: u32,
     }
+    /// One more attempt was made beside one that is slow.
+    HedgeStarted = "hedge_started" {
+        /// The attempt, counted from 1.
+        attempt: u32,
+        /// The node it was made at.
+        node: Option<Arc<str>>,
+        /// How long the slow one had taken by then.
+        after: Duration,
+    }
     /// A call that failed was given another answer.
     FallbackUsed = "fallback_used" {
         /// Which: "value", "call" or "last_good".

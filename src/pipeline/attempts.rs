@@ -15,10 +15,6 @@ impl Execution {
         node: Option<NodeId>,
         at: &mut Moment<'_>,
     ) -> Step {
-        if let Some(node) = node {
-            self.tried.retain(|id| *id != node);
-            self.tried.push(node);
-        }
         let hopeless = self.committed || !(failure.retry || failure.fail_over);
         if hopeless || self.attempts >= self.plan.attempts() || self.too_late(at.now) {
             return self.give_up(at);
@@ -95,7 +91,7 @@ impl Execution {
     }
 
     /// Would an attempt at `then` start after the deadline, or after `max_elapsed`?
-    fn too_late(&self, then: Time) -> bool {
+    pub(super) fn too_late(&self, then: Time) -> bool {
         let elapsed = self.plan.retry.as_ref().and_then(|retry| retry.max_elapsed);
         self.deadline.is_some_and(|deadline| then >= deadline.at)
             || elapsed.is_some_and(|span| then >= self.began().after(span))

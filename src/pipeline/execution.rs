@@ -42,15 +42,22 @@ pub struct Execution {
     pub(super) begun: bool,
     /// What the latest attempt failed by; none if it was ignored.
     pub(super) latest: Option<FailureKind>,
-    flight: Option<Flight>,
+    pub(super) flight: Option<Flight>,
+    /// The attempts at work beside that one.
+    pub(super) others: Vec<Flight>,
+    /// How many hedges have been made.
+    pub(super) hedges: u32,
+    /// Did something stand in the way of a hedge for the attempt under way?
+    pub(super) unhedged: bool,
     pub(super) tried: Vec<NodeId>,
     pub(super) history: Vec<Tried>,
 }
 
-/// The attempt under way and what it holds.
+/// An attempt under way and what it holds.
 #[derive(Debug)]
-struct Flight {
-    began: Time,
+pub(super) struct Flight {
+    pub(super) number: u32,
+    pub(super) began: Time,
     seat: Held,
     passes: Passes,
 }
@@ -60,6 +67,16 @@ pub(super) enum Held {
     Nothing,
     Permit(Arc<Breaker>, Permit),
     Seat(Arc<Roster>, Seat),
+}
+
+impl Flight {
+    /// The node that is asked, in a pool.
+    pub(super) const fn node(&self) -> Option<NodeId> {
+        match &self.seat {
+            Held::Seat(_, seat) => Some(seat.node),
+            Held::Nothing | Held::Permit(..) => None,
+        }
+    }
 }
 
 impl Execution {
@@ -82,24 +99,8 @@ impl Execution {
         at: &mut Moment<'_>,
     ) -> (Self, Step) {
         let own = plan.deadline(at.now);
-        let mut call = Self {
-            plan,
-            key,
-            began: at.now,
-            deadline: [own, inherited].into_iter().flatten().min_by_key(|expiry| expiry.at),
-            attempts: 0,
-            retries: 0,
-            waited: Duration::ZERO,
-            wish: Duration::ZERO,
-            committed: false,
-            costs,
-            passes: Passes::default(),
-            begun: false,
-            latest: None,
-            flight: None,
-            tried: Vec::new(),
-            history: Vec::new(),
-        };
+        let deadline = [own, inherited].into_iter().flatten().min_by_key(|expiry| expiry.at);
+        let mut call = Self { key, costs, ..Self::unbegun(plan, at.now, deadline) };
         if let Target::Roster(roster) = &call.plan.target {
             roster.count_call();
         }
@@ -113,12 +114,18 @@ impl Execution {
     #[must_use]
     pub fn under_way(plan: Arc<Plan>, permit: Option<(Arc<Breaker>, Permit)>, began: Time) -> Self {
         let seat = permit.map_or(Held::Nothing, |(breaker, permit)| Held::Permit(breaker, permit));
+        let flight = Some(Flight { number: 1, began, seat, passes: Passes::default() });
+        let deadline = plan.deadline(began);
+        Self { attempts: 1, flight, ..Self::unbegun(plan, began, deadline) }
+    }
+
+    fn unbegun(plan: Arc<Plan>, began: Time, deadline: Option<Expiry>) -> Self {
         Self {
-            deadline: plan.deadline(began),
             plan,
             key: None,
             began,
-            attempts: 1,
+            deadline,
+            attempts: 0,
             retries: 0,
             waited: Duration::ZERO,
             wish: Duration::ZERO,
@@ -127,7 +134,10 @@ impl Execution {
             passes: Passes::default(),
             begun: false,
             latest: None,
-            flight: Some(Flight { began, seat, passes: Passes::default() }),
+            flight: None,
+            others: Vec::new(),
+            hedges: 0,
+            unhedged: false,
             tried: Vec::new(),
             history: Vec::new(),
         }
@@ -145,18 +155,14 @@ impl Execution {
         if missed.is_some() {
             self.with_permit(|_, permit| permit.mark_late());
         }
+        let number = self.flight.as_ref().map_or(self.attempts, |flight| flight.number);
         let (node, took) = self.land(verdict, at);
         self.latest = verdict.failure().map(|failure| failure.kind);
         let step = match verdict {
             Verdict::Ok => self.succeeded(missed, at),
             Verdict::Ignore => Step::Finish(Finish::Raise),
             Verdict::Fail(failure) | Verdict::Throttled(failure) => {
-                self.history.push(Tried {
-                    number: self.attempts,
-                    node: node.and_then(|id| self.node_name(id)),
-                    kind: failure.kind,
-                    took,
-                });
+                self.note_failure(number, failure.kind, node, took);
                 self.after_failure(failure, node, at)
             }
         };
@@ -203,6 +209,7 @@ impl Execution {
         if self.flight.is_some() {
             self.land(&Verdict::Ignore, at);
         }
+        self.give_up_others(at);
         self.passes.give_back(at.now, at.out);
     }
 
@@ -312,18 +319,29 @@ impl Execution {
             roster.count_failover();
             self.tell_failed_over(failed, node, at);
         }
-        self.take_off(Held::Seat(Arc::clone(roster), seat), Some(node), at)
+        Step::Attempt(self.take_seat(roster, seat, at))
+    }
+
+    pub(super) fn take_seat(&mut self, roster: &Arc<Roster>, seat: Seat, at: &Moment<'_>) -> Attempt {
+        let node = seat.node;
+        self.fly(Held::Seat(Arc::clone(roster), seat), Some(node), at)
     }
 
     pub(super) fn take_off(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Step {
+        Step::Attempt(self.fly(seat, node, at))
+    }
+
+    fn fly(&mut self, seat: Held, node: Option<NodeId>, at: &Moment<'_>) -> Attempt {
         self.attempts += 1;
+        self.unhedged = false;
+        let number = self.attempts;
         let passes = std::mem::take(&mut self.passes);
-        self.flight = Some(Flight { began: at.now, seat, passes });
-        Step::Attempt(Attempt { number: self.attempts, node })
+        self.flight = Some(Flight { number, began: at.now, seat, passes });
+        Attempt { number, node }
     }
 
     /// Ends the attempt under way: what it held goes back with its verdict.
-    fn land(&mut self, verdict: &Verdict, at: &mut Moment<'_>) -> (Option<NodeId>, Duration) {
+    pub(super) fn land(&mut self, verdict: &Verdict, at: &mut Moment<'_>) -> (Option<NodeId>, Duration) {
         let Some(flight) = self.flight.take() else { return (None, Duration::ZERO) };
         let took = at.now.since(flight.began);
         flight.passes.land(verdict, at.now, at.out);

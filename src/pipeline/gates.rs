@@ -111,6 +111,19 @@ impl Execution {
         }
     }
 
+    /// Goes through the limits if that can be done without waiting.
+    pub(super) fn pass_at_once(&mut self, at: &mut Moment<'_>) -> bool {
+        if self.plan.limits.are_off() {
+            return true;
+        }
+        let passage = self.plan.limits.pass(&mut self.passes, &self.costs, Some(at.now), at);
+        let through = matches!(passage, Passage::Through);
+        if !through {
+            self.passes.give_back(at.now, at.out);
+        }
+        through
+    }
+
     /// Asks for admission where the attempt is to be made.
     fn ask_target(&mut self, at: &mut Moment<'_>) -> Step {
         let plan = Arc::clone(&self.plan);

@@ -11,7 +11,8 @@
 //! sees every attempt and an open one moves the call on instead of letting it sleep; back-off holds no permit.
 //! The breaker is looked at before the limits, so that an open one costs no quota, and its permit is taken after
 //! them, so that nobody holds one while they wait in line.
-//! Retry and failover are one loop with one deadline and one commit point: retry asks *when*, failover *where*.
+//! Retry, failover and hedge are one loop with one budget, one deadline and one commit point: retry asks *when*,
+//! failover *where*, hedge *also* (`race.rs`).
 //!
 //! ```text
 //!             start            record(failure), another node or retry
@@ -32,6 +33,7 @@ mod execution;
 mod gates;
 mod outside;
 mod plan;
+mod race;
 mod roster;
 mod step;
 

@@ -7,6 +7,7 @@ use super::{Limits, Roster};
 use crate::base::{Source, Time};
 use crate::policy::breaker::{Breaker, Keyed};
 use crate::policy::fallback::FallbackConfig;
+use crate::policy::hedge::Hedge;
 use crate::policy::retry::{Backoff, RetryConfig};
 use crate::policy::timeout::{Expiry, Phase, TimeoutConfig, Which};
 
@@ -66,6 +67,8 @@ pub struct Plan {
     pub exhausted: Exhausted,
     /// Whether another answer is given when all this has failed; none: the failure is raised.
     pub fallback: Option<FallbackConfig>,
+    /// When one more attempt is made beside one that is slow; none: never.
+    pub hedge: Option<Arc<Hedge>>,
     /// The most attempts, whatever the policies allow; none: as many as they do.
     pub cap: Option<u32>,
 }
@@ -82,6 +85,7 @@ impl Plan {
             target: Target::Bare,
             exhausted: Exhausted::default(),
             fallback: None,
+            hedge: None,
             cap: None,
         }
     }
@@ -99,6 +103,7 @@ impl Plan {
             retry: self.retry.as_ref().map(at_once),
             limits: self.limits.clone(),
             target: self.target.clone(),
+            hedge: self.hedge.clone(),
             cap: Some(attempts),
             ..*self
         }

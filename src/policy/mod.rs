@@ -5,6 +5,7 @@
 
 pub mod breaker;
 pub mod fallback;
+pub mod hedge;
 pub mod limit;
 pub mod retry;
 pub mod timeout;

@@ -25,6 +25,12 @@ pub fn wall() -> f64 {
     clock::wall().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
+/// Is time moved by hand?
+#[pyfunction]
+pub fn is_clock_manual() -> bool {
+    clock::is_manual()
+}
+
 /// From now on time stands still until it is advanced.
 #[pyfunction]
 pub fn install_manual_clock() -> PyResult<()> {

@@ -57,6 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policies::RetryBudget>()?;
     module.add_class::<policies::Backoff>()?;
     module.add_class::<policies::Timeout>()?;
+    module.add_class::<policies::HedgePolicy>()?;
     module.add_class::<policies::ConcurrencyLimit>()?;
     module.add_class::<policies::LimitMetrics>()?;
     module.add_class::<policies::RateLimit>()?;
@@ -75,6 +76,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<call::StreamStep>()?;
     module.add_class::<call::Scope>()?;
     module.add_class::<call::Attempts>()?;
+    module.add_class::<call::Race>()?;
+    module.add_class::<call::Rest>()?;
     module.add_class::<call::Block>()?;
     module.add_class::<call::NextAttempt>()?;
 
@@ -97,6 +100,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(events::flush_events, module)?)?;
     module.add_function(wrap_pyfunction!(clock::now, module)?)?;
     module.add_function(wrap_pyfunction!(clock::wall, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::is_clock_manual, module)?)?;
     module.add_function(wrap_pyfunction!(clock::install_manual_clock, module)?)?;
     module.add_function(wrap_pyfunction!(clock::remove_manual_clock, module)?)?;
     module.add_function(wrap_pyfunction!(clock::advance_clock, module)?)?;

@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::balancer::{self, Spread};
 use super::errands::Task;
 use super::heartbeat::{self, Asked, Pulse};
-use super::policies::{Answers, CircuitBreaker, ConcurrencyLimit, Parts, RateLimit, Retry, Timeout, limits};
+use super::policies::{
+    Answers, CircuitBreaker, ConcurrencyLimit, HedgePolicy, Parts, RateLimit, Retry, Timeout, limits,
+};
 use super::views::{ManagerMetrics, NodeView, Reliability};
 use crate::base::{ConfigError, NodeId, Source};
 use crate::pipeline::{Exhausted, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
 use crate::pool::{Evidence, NodeConfig, Pool};
-use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Targets, Wiring, moment};
+use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Race, Targets, Wiring, moment};
 use crate::python::convert::{choice, count, positive_span, real};
 use crate::python::errors;
 use crate::python::once::intern;
@@ -91,7 +93,7 @@ impl FailoverManager {
 impl FailoverManager {
     #[new]
     #[pyo3(signature = (*, name, nodes, heartbeat, breaker, retry, timeout, bulkhead, rates, classify,
-                        answers, exhausted, cooldown_cap, spread, recovery, fallback=None))]
+                        answers, exhausted, cooldown_cap, spread, recovery, fallback=None, hedge=None))]
     #[expect(clippy::too_many_arguments, reason = "the public fields, each by keyword")]
     fn new(
         name: &str,
@@ -109,6 +111,7 @@ impl FailoverManager {
         spread: &Bound<'_, PyTuple>,
         recovery: &Bound<'_, PyTuple>,
         fallback: Option<Bound<'_, PyAny>>,
+        hedge: Option<(Bound<'_, HedgePolicy>, bool)>,
     ) -> PyResult<Self> {
         let py = classify.py();
         let described = nodes.iter().map(describe).collect::<PyResult<Vec<_>>>()?;
@@ -146,6 +149,7 @@ impl FailoverManager {
             key,
             answers,
             fallback,
+            hedge,
             pulse: Some(Arc::clone(&pulse)),
         };
         let mut wiring = parts.wire()?;
@@ -204,6 +208,19 @@ impl FailoverManager {
             None => Callee::Target(targets, colour),
         };
         Guard::make(Arc::clone(&manager.wiring), slf.clone().into_any(), callee, colour)
+    }
+
+    /// One call of such a guard on `replicas` nodes at once.
+    fn _race(
+        slf: &Bound<'_, Self>,
+        function: Option<Bound<'_, PyAny>>,
+        colour: &Bound<'_, PyAny>,
+        replicas: &Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        kwargs: Bound<'_, PyDict>,
+    ) -> PyResult<Race> {
+        let replicas = count("n", replicas, 1)?;
+        Ok(Race::new(Self::_guard(slf, function, colour)?, args, Some(kwargs), replicas))
     }
 
     fn _views(&self) -> Vec<NodeView> {

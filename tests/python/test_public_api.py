@@ -79,6 +79,7 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
         ("initial",),
         {"initial": 8, "minimum": 1, "maximum": 64, "max_queue": 1000, "queue_timeout": None},
     ),
+    hf.Hedge: (("after",), {"after": "p95", "max_hedges": 1, "safe": None}),
     hf.Fallback: (
         (),
         {
@@ -154,6 +155,7 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "timeout": None,
             "bulkhead": None,
             "rate_limit": None,
+            "hedge": None,
             "fallback": None,
             "validate": None,
             "classify": None,

@@ -5,4 +5,6 @@ mod layering;
 mod life_of_a_call;
 mod life_of_a_heartbeat;
 mod limits;
+mod metastable;
+mod race;
 mod turn;

@@ -45,6 +45,13 @@ class Call:
         self._count = 0
         self._paid = paid
 
+    @property
+    def __holdfast_call__(self) -> Any:
+        """What a fallback asks of the call."""
+        from holdfast.langchain._instead import ModelCall
+
+        return ModelCall(self.model, self.args, self.kwargs)
+
     def begin(self, limiter: BaseRateLimiter | None, node: str | None = None) -> int:
         """Begins an attempt once the model's rate limiter lets it pass; returns its number, from 1."""
         number = self._begin(node)

@@ -30,6 +30,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from holdfast._chat import for_chat
 from holdfast.langchain._call import Call
 from holdfast.langchain._copies import quiet_model
+from holdfast.langchain._instead import told_of
 from holdfast.langchain._invoked import caching_hooks, run_of
 from holdfast.langchain._messages import arelay, relay, sign_result
 from holdfast.langchain._nodes import marks_its_ends
@@ -199,7 +200,9 @@ def _stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChun
         facts = None if other or others else {"attempts": number}
         return relay(inner._stream(*now, **named), facts, call)
 
-    return cast("Iterator[ChatGenerationChunk]", self._holdfast_doors.stream(attempt))
+    return cast(
+        "Iterator[ChatGenerationChunk]", self._holdfast_doors.stream(told_of(attempt, inner, args, kwargs))
+    )
 
 
 def _astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
@@ -214,7 +217,10 @@ def _astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerati
             async for chunk in chunks:
                 yield chunk
 
-    return cast("AsyncIterator[ChatGenerationChunk]", self._holdfast_doors.astream(attempt))
+    return cast(
+        "AsyncIterator[ChatGenerationChunk]",
+        self._holdfast_doors.astream(told_of(attempt, inner, args, kwargs)),
+    )
 
 
 def _event_stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:

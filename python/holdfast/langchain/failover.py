@@ -23,6 +23,7 @@ from holdfast._chat import completion_of
 from holdfast._completion import Completion
 from holdfast.langchain._bindings import Recipe, bound_arguments, rebind
 from holdfast.langchain._call import Call
+from holdfast.langchain._instead import told_of
 from holdfast.langchain._invoked import caching_hooks, run_of
 from holdfast.langchain._messages import arelay, as_chunk, relay, sign_result
 from holdfast.langchain._nodes import Targets, manager_for_llms, marks_its_ends, takes_run_manager
@@ -143,7 +144,7 @@ class FailoverChatModel(BaseChatModel):
                 raise
             return sign_result(result, {"node": node.name, "attempts": number})
 
-        return cast("ChatResult", self._manager.run(attempt))
+        return cast("ChatResult", self._manager.run(self._told_of(attempt, messages, stop, kwargs)))
 
     async def _agenerate(
         self,
@@ -164,7 +165,7 @@ class FailoverChatModel(BaseChatModel):
                 raise
             return sign_result(result, {"node": node.name, "attempts": number})
 
-        return cast("ChatResult", await self._manager.arun(attempt))
+        return cast("ChatResult", await self._manager.arun(self._told_of(attempt, messages, stop, kwargs)))
 
     def _stream(
         self,
@@ -187,7 +188,10 @@ class FailoverChatModel(BaseChatModel):
             facts = None if other or others else {"node": node.name, "attempts": number}
             return relay(chunks, facts, call)
 
-        return cast("Iterator[ChatGenerationChunk]", self._manager.run_stream(attempt))
+        return cast(
+            "Iterator[ChatGenerationChunk]",
+            self._manager.run_stream(self._told_of(attempt, messages, stop, kwargs)),
+        )
 
     def _astream(
         self,
@@ -212,7 +216,13 @@ class FailoverChatModel(BaseChatModel):
                 async for chunk in relayed:
                     yield chunk
 
-        return cast("AsyncIterator[ChatGenerationChunk]", self._manager.run_astream(attempt))
+        return cast(
+            "AsyncIterator[ChatGenerationChunk]",
+            self._manager.run_astream(self._told_of(attempt, messages, stop, kwargs)),
+        )
+
+    def _told_of(self, attempt: Any, messages: Any, stop: Any, kwargs: dict[str, Any]) -> Any:
+        return told_of(attempt, self._primary, (messages, stop), kwargs)
 
     def _generate_on(
         self,

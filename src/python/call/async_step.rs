@@ -174,16 +174,9 @@ fn ending(mut flow: Flow, end: Option<PyErr>) -> Turn {
 /// One step of what stands in our place.
 fn ask_instead(py: Python<'_>, source: Py<PyAny>, request: &Request) -> Turn {
     let closes = matches!(request, Request::Close);
-    let made = if closes {
-        source.bind(py).call_method0(intern!(py, "aclose"))
-    } else {
-        asked(source.bind(py), request)
-    };
+    let made = asked(source.bind(py), request);
     match made.and_then(|made| awaited(&made)) {
-        Ok(inner) if closes => match close_on(py, inner.unbind(), Input::none(py)) {
-            Todo::Return(turn) => turn,
-            _ => Turn::Over(Shared::Done, Ok(Outcome::End)),
-        },
+        Ok(inner) if closes => close_turn(py, inner.unbind(), Input::none(py)),
         Ok(inner) => instead(py, source, inner.unbind(), Input::none(py)),
         Err(error) => Turn::Over(Shared::Done, Err(error)),
     }
@@ -208,16 +201,16 @@ fn asked<'py>(source: &Bound<'py, PyAny>, request: &Request) -> PyResult<Bound<'
         Request::Next => source.call_method0(intern!(py, "__anext__")),
         Request::Send(value) => source.call_method1(intern!(py, "asend"), (value,)),
         Request::Throw(error) => source.call_method1(intern!(py, "athrow"), (error,)),
-        Request::Close => Ok(py.None().into_bound(py)),
+        Request::Close => source.call_method0(intern!(py, "aclose")),
     }
 }
 
 /// Asks the user's iterator for its next step.
 fn ask(py: Python<'_>, run: Run, request: Request) -> Todo<'_> {
-    let made = run.call.within(py, || asked(run.source.bind(py), &request));
     if matches!(request, Request::Close) {
         return close(py, run);
     }
+    let made = run.call.within(py, || asked(run.source.bind(py), &request));
     match made.flatten().and_then(|made| awaited(&made)) {
         Ok(inner) => Todo::Resume(run, inner.unbind(), None, Input::none(py)),
         Err(error) => over(py, run, error, false, Busy::idle()),
@@ -396,9 +389,13 @@ fn close(py: Python<'_>, run: Run) -> Todo<'_> {
 }
 
 fn close_on<'py>(py: Python<'py>, inner: Py<PyAny>, input: Input<'py>) -> Todo<'py> {
-    Todo::Return(match resume(inner.bind(py), input) {
+    Todo::Return(close_turn(py, inner, input))
+}
+
+fn close_turn(py: Python<'_>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
+    match resume(inner.bind(py), input) {
         Resumed::Yielded(on) => Turn::Wait(StepState::Closing { inner }, on.unbind()),
         Resumed::Returned(value) => Turn::Over(Shared::Done, Ok(Outcome::Item(value.unbind()))),
         Resumed::Raised(error) => Turn::Over(Shared::Done, Err(error)),
-    })
+    }
 }

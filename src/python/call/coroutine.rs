@@ -215,15 +215,7 @@ fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
 
 /// The call is over, unless something stands in its place from now on.
 fn end(py: Python<'_>, mut call: Call, finish: Finish) -> Turn {
-    let going_on = match finish {
-        Finish::FallBack(otherwise) => call.instead(py, *otherwise, intern!(py, "_aanswer")),
-        finish => call.finish(py, finish).and_then(|value| {
-            let keeps = call.keeps();
-            let kept = if keeps { call.keep(py, intern!(py, "_akeep"), value.bind(py))? } else { None };
-            Ok(kept.map_or(Instead::Nothing(value), Instead::Made))
-        }),
-    };
-    let inner = match going_on {
+    let inner = match call.async_answer(py, finish) {
         Ok(Instead::Made(made)) => awaited(made.bind(py)),
         Ok(Instead::Nothing(value)) => return (State::Done, Ok(Resumption::Done(value))),
         Err(error) => Err(error),

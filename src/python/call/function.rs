@@ -233,7 +233,7 @@ unsafe extern "C" fn machine(
 }
 
 /// Carries one call to its end.
-fn call(
+pub(super) fn call(
     guard: &GuardRef,
     args: Bound<'_, PyTuple>,
     kwargs: Option<Bound<'_, PyDict>>,

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
-use super::{Callee, Colour, Substitute, async_stream, coroutine, function, stream};
+use super::{Callee, Colour, Hedging, Substitute, async_stream, coroutine, function, hedging, stream};
 use crate::base::Rejection;
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
@@ -43,6 +43,8 @@ pub struct Wiring {
     pub governor: Option<Py<PyAny>>,
     /// `StreamInterrupted -> (args, kwargs) | None`: how to go on after a stream broke.
     pub resume: Option<Py<PyAny>>,
+    /// Whether one more attempt may be made beside a slow one.
+    pub hedging: Option<Hedging>,
     /// Another answer, when all has failed.
     pub substitute: Option<Substitute>,
     /// The user's own balancer.
@@ -71,6 +73,7 @@ impl ByHand {
             target: Target::Breaker(Arc::clone(&whole)),
             exhausted: plan.exhausted,
             fallback: plan.fallback,
+            hedge: plan.hedge.clone(),
             cap: plan.cap,
         };
         Self { whole, plan: Arc::new(plan) }
@@ -86,6 +89,8 @@ impl Wiring {
             key: _,
             resume: _,
             by_hand: _,
+            // Whoever has one has a pool.
+            hedging: _,
             validate,
             governor,
             substitute,
@@ -98,8 +103,17 @@ impl Wiring {
         if validate.is_some() || governor.is_some() || substitute.is_some() || pulse.is_some() {
             return None;
         }
-        let Plan { retry: None, fallback: None, timeout, limits, target, source: _, exhausted: _, cap: _ } =
-            &**plan
+        let Plan {
+            retry: None,
+            fallback: None,
+            hedge: None,
+            timeout,
+            limits,
+            target,
+            source: _,
+            exhausted: _,
+            cap: _,
+        } = &**plan
         else {
             return None;
         };
@@ -128,10 +142,20 @@ impl Wiring {
             balancer: _,
             pulse,
             by_hand,
+            hedging: _,
         } = self;
         let idle = validate.is_none() && substitute.is_none() && pulse.is_none() && by_hand.is_none();
-        let Plan { fallback: None, limits, retry: _, timeout: _, target: _, source: _, exhausted: _, cap: _ } =
-            &**plan
+        let Plan {
+            fallback: None,
+            hedge: None,
+            limits,
+            retry: _,
+            timeout: _,
+            target: _,
+            source: _,
+            exhausted: _,
+            cap: _,
+        } = &**plan
         else {
             return false;
         };
@@ -146,6 +170,9 @@ impl Wiring {
         self.weights.traverse(visit)?;
         visit.call(&self.validate)?;
         visit.call(&self.governor)?;
+        if let Some(hedging) = &self.hedging {
+            visit.call(hedging.half())?;
+        }
         if let Some(substitute) = &self.substitute {
             visit.call(substitute.half())?;
         }
@@ -182,8 +209,11 @@ impl Guard {
     ) -> PyResult<GuardRef> {
         let py = owner.py();
         let lone = wiring.lone_breaker().map(Arc::clone);
+        let hedged = wiring.hedging.is_some();
         let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone, refuser: OnceLock::new() };
         let vectorcall = match colour {
+            Colour::Function if hedged => hedging::function,
+            Colour::Coroutine if hedged => hedging::coroutine,
             Colour::Function => function::vectorcall(&guard),
             Colour::Coroutine => coroutine::vectorcall(py, &guard),
             Colour::Generator => stream::vectorcall,

@@ -86,6 +86,19 @@ impl Call {
         }
     }
 
+    /// The same where the answer is awaited: Python's half may have something to wait for.
+    pub fn async_answer(&mut self, py: Python<'_>, finish: Finish) -> PyResult<Instead> {
+        match finish {
+            Finish::FallBack(otherwise) => self.instead(py, *otherwise, intern!(py, "_aanswer")),
+            finish => {
+                let value = self.finish(py, finish)?;
+                let keeps = self.keeps();
+                let kept = if keeps { self.keep(py, intern!(py, "_akeep"), value.bind(py))? } else { None };
+                Ok(kept.map_or(Instead::Nothing(value), Instead::Made))
+            }
+        }
+    }
+
     /// Are good answers kept? Not those that go on from a broken stream: they are no answer to the arguments.
     pub fn keeps(&self) -> bool {
         self.substitute().is_some_and(Substitute::keeps) && !self.is_resumed() && !self.passes()

@@ -50,14 +50,16 @@ pub struct Call {
     guard: GuardRef,
     args: Py<PyTuple>,
     kwargs: Option<Py<PyDict>>,
-    execution: Option<Execution>,
+    pub(super) execution: Option<Execution>,
     last: Option<PyResult<Py<PyAny>>>,
     id: Option<CallId>,
     scope: Option<Py<Scope>>,
     /// The youngest mark on an exception when the attempt began.
-    mark: u64,
+    pub(super) mark: u64,
     /// It began while guards only passed calls on.
     passes: bool,
+    /// The attempt that is reported, where several may be under way.
+    pub(super) racing: Option<u32>,
     /// What the first attempt's call has given already.
     made: Option<Py<PyAny>>,
     /// The error of the stream that the attempt goes on with.
@@ -76,6 +78,7 @@ impl Call {
             scope: None,
             mark: 0,
             passes: false,
+            racing: None,
             made: None,
             interrupted: None,
         }
@@ -261,6 +264,9 @@ impl Call {
     fn record_as(&mut self, outcome: PyResult<Py<PyAny>>, verdict: &Verdict) -> Step {
         let verdict = self.replayable(*verdict);
         self.last = Some(outcome);
+        if let Some(number) = self.racing.take() {
+            return self.report_one(number, &verdict);
+        }
         self.step(|execution, at| execution.record(&verdict, at))
     }
 
@@ -416,7 +422,7 @@ impl Call {
     }
 
     /// A scope, where the attempt has anything to tell: a node, further attempts, or a clock.
-    fn new_scope(&mut self, py: Python<'_>, attempt: &Attempt) -> PyResult<Option<Py<Scope>>> {
+    pub fn new_scope(&mut self, py: Python<'_>, attempt: &Attempt) -> PyResult<Option<Py<Scope>>> {
         let guard = self.guard.get();
         let plan = &guard.wiring().plan;
         let deadline = self.execution.as_ref().and_then(Execution::deadline);

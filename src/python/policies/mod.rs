@@ -3,12 +3,14 @@
 //! The public classes of the same names subclass them to add docstrings, types and the decorator form.
 
 mod breaker;
+mod hedge;
 mod limit;
 mod pipeline;
 mod retry;
 mod timeout;
 
 pub use breaker::{BreakerMetrics, CircuitBreaker, GuardStep, Permit};
+pub use hedge::HedgePolicy;
 pub use limit::{ConcurrencyLimit, LimitMetrics, RateLimit, RateMetrics, Weights, limits};
 pub use pipeline::{Answers, Parts, Pipeline};
 pub use retry::{Backoff, Retry, RetryBudget};

@@ -6,12 +6,12 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::{CircuitBreaker, ConcurrencyLimit, RateLimit, Retry, Timeout, Weights, limits};
+use super::{CircuitBreaker, ConcurrencyLimit, HedgePolicy, RateLimit, Retry, Timeout, Weights, limits};
 use crate::base::Source;
 use crate::pipeline::{Exhausted, Limits, Plan, Target};
 use crate::policy::fallback::FallbackConfig;
 use crate::policy::timeout::TimeoutConfig;
-use crate::python::call::{ByHand, Callee, Colour, Guard, GuardRef, Substitute, Wiring};
+use crate::python::call::{ByHand, Callee, Colour, Guard, GuardRef, Hedging, Substitute, Wiring};
 use crate::python::convert::{choice, refuse};
 use crate::python::errors;
 use crate::python::heartbeat::Pulse;
@@ -41,6 +41,8 @@ pub struct Parts<'py> {
     pub answers: Answers,
     /// Another answer, when all has failed: a `holdfast._fallback.Fallback`.
     pub fallback: Option<Bound<'py, PyAny>>,
+    /// When one more attempt is made beside a slow one: a `holdfast._hedge.Hedge`, and may there be threads?
+    pub hedge: Option<(Bound<'py, HedgePolicy>, bool)>,
     /// A manager's heartbeat.
     pub pulse: Option<Arc<Pulse>>,
 }
@@ -66,6 +68,7 @@ impl Parts<'_> {
             target: self.target,
             exhausted: self.exhausted,
             fallback: self.fallback.as_ref().map(fallback_config).transpose()?,
+            hedge: self.hedge.as_ref().map(|(hedge, _)| hedge.get().policy()),
             cap: None,
         };
         let backoff = retry.and_then(|retry| retry.asked(py));
@@ -80,6 +83,7 @@ impl Parts<'_> {
             governor,
             resume,
             substitute: self.fallback.as_ref().map(Substitute::new).transpose()?,
+            hedging: self.hedge.map(|(hedge, threads)| Hedging::new(hedge.as_any(), threads)),
             balancer: None,
             pulse: self.pulse,
             by_hand: None,
@@ -148,6 +152,7 @@ impl Pipeline {
             key: breaker.as_ref().and_then(|breaker| breaker.get().key_function(py)),
             answers,
             fallback,
+            hedge: None,
             pulse: None,
         };
         let mut wiring = parts.wire()?;
