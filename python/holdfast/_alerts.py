@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import weakref
 
 from holdfast import _events, _native
@@ -143,6 +142,8 @@ class AlertRule(Value):
             if alert is not None:
                 answer: Any = self.call(alert)
                 await answer
+
+        import inspect  # not at the top: who has no alerts need not load it
 
         return listen_async if inspect.iscoroutinefunction(self.call) else listen
 

@@ -41,6 +41,15 @@ impl Members {
         });
     }
 
+    /// Lets outliers back in, if they have become the last nodes there are (P3); says whether there were any.
+    pub(super) fn pardon(&mut self, now: Time) -> bool {
+        if self.nodes.iter().any(|node| node.pickable() && node.conduct.out_until(now).is_none()) {
+            return false;
+        }
+        let out = self.nodes.iter_mut().filter(|node| node.pickable());
+        out.map(|node| node.conduct.pardon()).count() > 0
+    }
+
     // ---- panic ----
 
     /// Enters or leaves the panic in which all nodes are used (P4).

@@ -71,6 +71,11 @@ impl Conduct {
         until
     }
 
+    /// Back in before its time.
+    pub(super) fn pardon(&mut self) {
+        self.until = None;
+    }
+
     fn rate(&self, enough: f64, now: Time) -> Option<f64> {
         let all = self.good + self.bad;
         (all * self.kept(now) >= enough).then(|| self.bad / all)

@@ -5,6 +5,9 @@
 //!   second pass   the same, ramps or not: a node that is only just back is better than none
 //! ```
 //!
+//! Outliers that were put out come back when nobody else is left: another node may have been disabled, or have failed,
+//! since then (P3).
+//!
 //! In panic everybody counts as well who is neither disabled nor draining, whatever else speaks against them;
 //! who asked for a pause still gets it.
 
@@ -128,7 +131,11 @@ impl Members {
                 return damped;
             }
         }
-        self.propose_with(wish, key, None, now, dice)
+        let found = self.propose_with(wish, key, None, now, dice);
+        if found.is_none() && self.pardon(now) {
+            return self.propose_with(wish, key, None, now, dice);
+        }
+        found
     }
 
     fn propose_with(

@@ -3,10 +3,13 @@
 //! A step takes the stream's state out, works on it, and puts it back when it is over, so that a second step
 //! meanwhile is refused, as an async generator refuses it.
 
+mod closing;
+
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 
+use self::closing::{close, close_on, close_turn};
 use super::alarm::Alarm;
 use super::async_stream::{AsyncStream, Request, Run, Shared};
 use super::coroutine::awaited;
@@ -289,7 +292,7 @@ fn over(py: Python<'_>, mut run: Run, error: PyErr, ours: bool, busy: Busy) -> T
     let step = match (begun, ours) {
         (true, ours) => call.record_broken(py, &flow, error, ours),
         (false, true) => call.record_timeout(Err(error)),
-        (false, false) => call.record_unchecked(py, Err(error)),
+        (false, false) => call.record_unseen(py, &flow, error),
     };
     Todo::Follow(call, step, busy)
 }
@@ -370,32 +373,5 @@ fn sleep_on<'py>(py: Python<'py>, mut call: Call, nap: Nap, input: Input<'py>) -
             Todo::Follow(call, step, busy)
         }
         Look::Raised(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
-    }
-}
-
-/// Closes the user's iterator: neutral for every policy.
-fn close(py: Python<'_>, run: Run) -> Todo<'_> {
-    let Run { mut call, source, .. } = run;
-    call.abandon();
-    let closing = source
-        .bind(py)
-        .getattr_opt(intern!(py, "aclose"))
-        .and_then(|aclose| aclose.map(|aclose| aclose.call0().and_then(|made| awaited(&made))).transpose());
-    match closing {
-        Ok(Some(inner)) => close_on(py, inner.unbind(), Input::none(py)),
-        Ok(None) => Todo::Return(Turn::Over(Shared::Done, Ok(Outcome::Item(py.None())))),
-        Err(error) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
-    }
-}
-
-fn close_on<'py>(py: Python<'py>, inner: Py<PyAny>, input: Input<'py>) -> Todo<'py> {
-    Todo::Return(close_turn(py, inner, input))
-}
-
-fn close_turn(py: Python<'_>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
-    match resume(inner.bind(py), input) {
-        Resumed::Yielded(on) => Turn::Wait(StepState::Closing { inner }, on.unbind()),
-        Resumed::Returned(value) => Turn::Over(Shared::Done, Ok(Outcome::Item(value.unbind()))),
-        Resumed::Raised(error) => Turn::Over(Shared::Done, Err(error)),
     }
 }

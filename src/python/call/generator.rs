@@ -188,6 +188,7 @@ fn raised(py: Python<'_>, run: Run, error: PyErr) -> Todo<'_> {
     let step = match outcome {
         Err(error) if begun => call.record_broken(py, &flow, error, ours),
         outcome if ours => call.record_timeout(outcome),
+        Err(error) => call.record_unseen(py, &flow, error),
         outcome => call.record_unchecked(py, outcome),
     };
     Todo::Follow(call, step)

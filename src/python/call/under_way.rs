@@ -206,10 +206,8 @@ impl Call {
             // What interrupts the user's rules (Ctrl-C) takes the place of what they were asked about.
             Err(interrupt) => return self.record_as(Err(interrupt), &Verdict::Ignore),
         };
-        let nested = wiring.plan.retry.as_ref().is_some_and(|retry| retry.nested);
-        if let (Err(error), Verdict::Fail(failure) | Verdict::Throttled(failure)) = (&outcome, &mut verdict) {
-            // What an inner layer has given up on is not tried again at the same place (A2).
-            failure.retry &= nested || !history::is_exhausted(py, error, self.mark);
+        if let Err(error) = &outcome {
+            self.heed_inner_layers(py, error, &mut verdict);
         }
         self.record_as(outcome, &verdict)
     }
@@ -236,6 +234,31 @@ impl Call {
         match self.resumed(py, &error, &verdict) {
             Ok(Some(step)) => step,
             Ok(None) => self.record_as(Err(error), &verdict),
+            Err(interrupt) => self.record_as(Err(interrupt), &Verdict::Ignore),
+        }
+    }
+
+    /// What an inner layer has given up on is not tried again at the same place (A2).
+    fn heed_inner_layers(&self, py: Python<'_>, error: &PyErr, verdict: &mut Verdict) {
+        let nested = self.guard.get().wiring().plan.retry.as_ref().is_some_and(|retry| retry.nested);
+        if let Verdict::Fail(failure) | Verdict::Throttled(failure) = verdict {
+            failure.retry &= nested || !history::is_exhausted(py, error, self.mark);
+        }
+    }
+
+    /// Reports that a stream broke before anything of it was handed out: nobody has seen any of it, so it may be asked
+    /// again; but what had come is told of if it is the end.
+    pub fn record_unseen(&mut self, py: Python<'_>, flow: &Flow, error: PyErr) -> Step {
+        if !flow.heard() {
+            return self.record_unchecked(py, Err(error));
+        }
+        let judge = &self.guard.get().wiring().judge;
+        match judge.of_error(py, &error) {
+            Ok(Verdict::Ignore) => self.record_as(Err(error), &Verdict::Ignore),
+            Ok(mut verdict) => {
+                self.heed_inner_layers(py, &error, &mut verdict);
+                self.record_as(Err(flow.broken(py, error)), &verdict)
+            }
             Err(interrupt) => self.record_as(Err(interrupt), &Verdict::Ignore),
         }
     }
