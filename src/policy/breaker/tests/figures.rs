@@ -97,3 +97,46 @@ fn a_permit_says_whether_it_is_a_probe() {
     assert!(probe.is_probe());
     desk.settle(probe, Verdict::Ok);
 }
+
+/// In shadow a trip counts where it is judged, not while the last one would still be open; and a cool-down that is no
+/// longer than what is left moves nothing.
+#[test]
+fn b21_a_shadow_trips_once_at_a_time() {
+    let config = BreakerConfig::default();
+    let next = |word: Word, input: Input| {
+        state::next(word, input, Time::from_millis(50), &mut SplitMix::new(1), &config)
+    };
+    let trip =
+        Trip { era: Era::new(4), reason: Reason::ConsecutiveFailures, asked: None, failures: 5, level: 0 };
+    let busy = Word::new(State::Shadow, Era::new(4), 51);
+    assert_eq!(next(busy, Input::Trip(trip)), (busy, Effect::None));
+    let ready = Word::new(State::Shadow, Era::new(4), 50);
+    assert!(matches!(next(ready, Input::Trip(trip)).1, Effect::WouldOpen { .. }));
+
+    let open = Word::new(State::Open, Era::new(5), 60);
+    let ends = Time::from_millis(60);
+    let extend = |asked| Input::Extend { era: Era::new(4), asked, ends };
+    assert_eq!(next(open, extend(MILLI * 10)), (open, Effect::None));
+    assert_eq!(next(open, extend(MILLI * 11)).1, Effect::Extended { ends: Time::from_millis(61) });
+}
+
+/// Which rules take the time, and which bear one that lags.
+#[test]
+fn rules_know_whether_they_take_the_time() {
+    use crate::policy::breaker::trip::{bears_lag, needs_now};
+    let off = BreakerConfig::default();
+    let slow = |limit| BreakerConfig { slow_call: Some(limit), ..off.clone() };
+    let rate = |window| BreakerConfig { failure_rate: Some(0.5), window, ..off.clone() };
+    for (config, takes, lags) in [
+        (off.clone(), false, true),
+        (slow(Duration::ZERO), false, true),
+        (slow(MILLI), true, false),
+        (slow(SECOND), true, true),
+        (rate(WindowKind::Count(10)), false, true),
+        (rate(WindowKind::Time(SECOND)), true, true),
+        (rate(WindowKind::Time(MILLI * 999)), true, false),
+        (BreakerConfig { slow_call: Some(MILLI), ..rate(WindowKind::Time(SECOND)) }, true, false),
+    ] {
+        assert_eq!((needs_now(&config), bears_lag(&config)), (takes, lags), "{config:?}");
+    }
+}
