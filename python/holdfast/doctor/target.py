@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from holdfast.clients._copies import is_stainless
 from holdfast.doctor.finding import Finding, seconds
 from holdfast.doctor.libraries import GUARD, LONG, longest
 
@@ -74,6 +73,8 @@ def paths(value: Any, depth: int = DEEPEST) -> list[list[Layer]]:
 
 def _open(value: Any) -> tuple[Layer | None, list[Any]]:
     """The layer that a thing is, if it is one, and what is inside it."""
+    from holdfast.clients._copies import is_stainless
+
     name = type(value).__name__
     pipeline = getattr(value, "pipeline", None) or getattr(value, "_holdfast_pipeline", None)
     if type(pipeline).__name__ == "Pipeline":
@@ -128,6 +129,8 @@ def _reaches_out(step: Any) -> bool:
 
 def _clients(model: Any) -> list[Any]:
     """The sync client of a chat model; its async one, and resources of either, stand for the same requests."""
+    from holdfast.clients._copies import is_stainless
+
     held = [*vars(model).values(), *(getattr(model, "__pydantic_private__", None) or {}).values()]
     clients = [value for value in held if is_stainless(value)]
     if not clients:
