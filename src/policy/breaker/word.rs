@@ -54,6 +54,12 @@ impl State {
     pub const fn refuses(self) -> bool {
         matches!(self, Self::Open | Self::HalfOpen | Self::ForcedOpen)
     }
+
+    /// Has an operator put it there, so that only an operator ends it (B20)?
+    #[must_use]
+    pub const fn is_manual(self) -> bool {
+        matches!(self, Self::ForcedClosed | Self::Disabled | Self::Shadow | Self::ForcedOpen)
+    }
 }
 
 /// The state word. What the payload means depends on the mode:

@@ -140,3 +140,12 @@ fn rules_know_whether_they_take_the_time() {
         assert_eq!((needs_now(&config), bears_lag(&config)), (takes, lags), "{config:?}");
     }
 }
+
+/// An operator's states are four; the other three come and go by themselves (B20).
+#[test]
+fn b20_an_operator_s_states_are_four() {
+    let manual: Vec<&str> = State::ALL.into_iter().filter(|s| s.is_manual()).map(State::as_str).collect();
+    let mut expected = ["forced_open", "forced_closed", "disabled", "shadow"];
+    expected.sort_unstable_by_key(|name| manual.iter().position(|found| found == name));
+    assert_eq!(manual, expected);
+}
