@@ -261,3 +261,13 @@ fn a_full_counter_stays_full() {
     timed::add(&counter, 3);
     assert_eq!(counter.load(Ordering::Relaxed), FULL);
 }
+
+/// A look while nobody was there does not hide a call that is told of late, with a start before it.
+#[test]
+fn b22_a_look_at_nobody_hides_nobody() {
+    let (calls, era) = (InFlight::new(SECOND), Era::new(0));
+    assert_eq!(calls.older(era, Time::from_millis(1000)), 0);
+    assert!(calls.enter(era, Time::from_millis(500)));
+    assert_eq!(calls.older(era, Time::from_millis(1499)), 0);
+    assert_eq!(calls.older(era, Time::from_millis(1500)), 1);
+}
