@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from holdfast.langchain._last_good import Cached
 
 
+_ROUNDING = 1e-6
+"""Seconds by which the difference of two readings of the clock may be off: exactly the limit is not too old."""
+
+
 class LastGood:
     """Where good answers are kept, and how old they may be.
 
@@ -100,7 +104,7 @@ class Memory:
         """The answer if it is not older than ``limit`` seconds."""
         with self._lock:
             entry = self._entries.get(key)
-        if entry is None or _native.now() - entry[0] > limit:
+        if entry is None or _native.now() - entry[0] > limit + _ROUNDING:
             return None
         return (_copied(entry[1]),)
 
