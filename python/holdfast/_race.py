@@ -5,10 +5,10 @@ They decide nothing: what is to be done next the native `Race` says.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable
     from queue import SimpleQueue
 
@@ -46,6 +46,8 @@ async def arun(race: _native.Race) -> Any:
 
 async def _aheat(race: _native.Race, first: int) -> Told:
     """Runs attempts side by side until one of them, or the last, decides."""
+    import asyncio
+
     tasks: dict[asyncio.Task[Any], int] = {}
 
     def begin(numbers: Iterable[int]) -> None:
@@ -70,6 +72,8 @@ async def _aheat(race: _native.Race, first: int) -> Told:
 
 async def _aturn(race: _native.Race, tasks: dict[asyncio.Task[Any], int]) -> Told | None:
     """Waits for an attempt's end or a clock, and reports what came; the next step, if the race is decided."""
+    import asyncio
+
     rest = race.rest()
     timer = None if rest is None else asyncio.ensure_future(_rest(rest))
     waiting: set[asyncio.Future[Any]] = {*tasks} if timer is None else {*tasks, timer}
@@ -108,6 +112,8 @@ def _failed(task: asyncio.Task[Any]) -> bool:
 
 
 def _reported(race: _native.Race, number: int, task: asyncio.Task[Any]) -> Told | None:
+    import asyncio
+
     if task.cancelled():
         return race.fail(number, asyncio.CancelledError())
     error = task.exception()
@@ -116,6 +122,8 @@ def _reported(race: _native.Race, number: int, task: asyncio.Task[Any]) -> Told 
 
 async def _give_up(tasks: Iterable[asyncio.Task[Any]], *, wait: bool) -> None:
     """Cancels what is still under way. A winner does not wait for it; a caller who is cancelled does."""
+    import asyncio
+
     under_way = [task for task in tasks if not task.done()]
     for task in under_way:
         task.add_done_callback(_forget)

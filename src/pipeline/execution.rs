@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use super::gates::Passes;
 use super::roster::Seat;
-use super::{Attempt, Costs, Exhausted, Finish, Plan, Roster, Step, Target, Tried};
-use crate::base::error::RejectionKind;
-use crate::base::{Dice, Event, EventKind, FailureKind, NodeId, Outbox, Rejection, Time, Verdict};
+use super::{Attempt, Costs, Finish, Plan, Roster, Step, Target, Tried};
+use crate::base::{Dice, Event, EventKind, FailureKind, NodeId, Outbox, Time, Verdict};
 use crate::policy::breaker::{Breaker, Permit};
 use crate::policy::timeout::{Expiry, Phase};
 
@@ -283,36 +282,6 @@ impl Execution {
         self.nobody_ready(roster, at)
     }
 
-    fn nobody_ready(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
-        let earliest = roster.earliest(at.now);
-        match (self.plan.exhausted, self.deadline, earliest) {
-            (Exhausted::TryAnyway, ..) => {
-                if let Some(seat) = roster.pick_anyway(&[], at.dice) {
-                    return self.seated(roster, seat, at);
-                }
-            }
-            (Exhausted::Wait, Some(deadline), Some(earliest)) if earliest < deadline.at => {
-                let soonest = at.now.after(SHORTEST_WAIT);
-                let until = earliest.clamp(soonest, at.now.after(LONGEST_WAIT)).into();
-                return Step::Sleep { until };
-            }
-            _ => {}
-        }
-        roster.count_rejected();
-        let retry_after = earliest.map(|t| t.since(at.now));
-        let source = self.plan.source.clone();
-        at.out.emit(EventKind::CallRejected, || Event::CallRejected {
-            source: source.clone(),
-            reason: "no_node_ready",
-            retry_after,
-        });
-        let mut rejection = Rejection::new(RejectionKind::NoNodeReady, "no_node_ready", retry_after, source);
-        let nodes = roster.explain(at.now);
-        let told: Vec<String> = nodes.iter().map(|(name, why)| format!("{name}: {why}")).collect();
-        rejection.detail = Some(told.join("; ").into());
-        Step::Finish(Finish::Reject(rejection))
-    }
-
     pub(super) fn seated(&mut self, roster: &Arc<Roster>, seat: Seat, at: &mut Moment<'_>) -> Step {
         let node = seat.node;
         if let Some(failed) = self.tried.last().copied().filter(|failed| *failed != node) {
@@ -405,8 +374,3 @@ impl Execution {
         }
     }
 }
-
-/// A wait for a node is never shorter than this, so that a stale estimate cannot spin.
-const SHORTEST_WAIT: Duration = Duration::from_millis(10);
-/// And never longer: nodes also come back early, by an operator's hand, a report or a newcomer.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);

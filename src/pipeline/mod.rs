@@ -31,6 +31,7 @@
 mod attempts;
 mod execution;
 mod gates;
+mod nobody;
 mod outside;
 mod plan;
 mod race;

@@ -185,7 +185,6 @@ fn ask_instead(py: Python<'_>, source: Py<PyAny>, request: &Request) -> Turn {
     }
 }
 
-/// Goes on in it.
 fn instead(py: Python<'_>, source: Py<PyAny>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
     match resume(inner.bind(py), input) {
         Resumed::Yielded(on) => Turn::Wait(StepState::Instead { source, inner }, on.unbind()),

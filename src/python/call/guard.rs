@@ -9,20 +9,18 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::by_hand::ByHand;
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
 use super::{Callee, Colour, Hedging, Substitute, async_stream, coroutine, function, hedging, stream};
 use crate::base::Rejection;
 use crate::pipeline::{Plan, Target};
 use crate::policy::breaker::Breaker;
 use crate::python::balancer::Chooser;
-use crate::python::convert::refuse;
 use crate::python::heartbeat::Pulse;
 use crate::python::judge::Judge;
 use crate::python::once::{Once, intern};
 use crate::python::policies::Weights;
 use crate::python::switches;
-
-const STICKY_RULE: &str = "answer a string or None: sticky_key(args, kwargs) -> str | None";
 
 /// What a guard is built from, beside its callee: shared by all guards of one pipeline or manager.
 #[derive(Debug)]
@@ -53,31 +51,6 @@ pub struct Wiring {
     pub pulse: Option<Arc<Pulse>>,
     /// What is asked instead of the key's breaker while an operator holds them all.
     pub by_hand: Option<ByHand>,
-}
-
-/// A keyed breaker as a whole: while it is held by hand, every call goes to it and no key is asked.
-#[derive(Debug)]
-pub struct ByHand {
-    whole: Arc<Breaker>,
-    plan: Arc<Plan>,
-}
-
-impl ByHand {
-    /// The same plan as `plan`, that asks `whole`.
-    pub fn of(whole: Arc<Breaker>, plan: &Plan) -> Self {
-        let plan = Plan {
-            source: plan.source.clone(),
-            retry: plan.retry.clone(),
-            timeout: plan.timeout,
-            limits: plan.limits.clone(),
-            target: Target::Breaker(Arc::clone(&whole)),
-            exhausted: plan.exhausted,
-            fallback: plan.fallback,
-            hedge: plan.hedge.clone(),
-            cap: plan.cap,
-        };
-        Self { whole, plan: Arc::new(plan) }
-    }
 }
 
 impl Wiring {
@@ -257,33 +230,6 @@ impl Guard {
             Some(by_hand) if by_hand.whole.state().is_manual() => &by_hand.plan,
             _ => &self.wiring.plan,
         })
-    }
-
-    /// The call's key, where `plan` keeps breakers by key. A key function that raises ends the call with its
-    /// error, and one that answers no string with ours, before anybody is asked.
-    pub(super) fn key(
-        &self,
-        py: Python<'_>,
-        plan: &Plan,
-        args: &Bound<'_, PyTuple>,
-        kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Option<Box<str>>> {
-        let (Some(key), Target::Keyed(_) | Target::Roster(_)) = (&self.wiring.key, &plan.target) else {
-            return Ok(None);
-        };
-        let none = PyDict::new(py);
-        let answer = key.bind(py).call1((args, kwargs.unwrap_or(&none)))?;
-        match answer.extract::<&str>() {
-            Ok(name) => Ok(Some(name.into())),
-            Err(_) if matches!(plan.target, Target::Roster(_)) => {
-                if answer.is_none() {
-                    Ok(None)
-                } else {
-                    Err(refuse("sticky_key", STICKY_RULE, &answer))
-                }
-            }
-            Err(_) => Err(refuse("key", "answer a string: key(args, kwargs) -> str", &answer)),
-        }
     }
 }
 

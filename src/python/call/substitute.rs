@@ -7,7 +7,7 @@
 use parking_lot::Mutex;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::raw::Visitor;
 use super::under_way::{Call, moment};
@@ -138,6 +138,29 @@ impl Call {
             // A good answer is worth more than its copy.
             Err(broken) => judge::report(broken, half).map(|()| None),
         }
+    }
+
+    /// Python's half of the fallback, if there is one.
+    pub fn substitute(&self) -> Option<&Substitute> {
+        self.guard.get().wiring().substitute.as_ref()
+    }
+
+    /// Is the call only passed on, because guards are switched off?
+    pub const fn passes(&self) -> bool {
+        self.passes
+    }
+
+    /// Does the attempt go on with a stream that broke?
+    pub const fn is_resumed(&self) -> bool {
+        self.interrupted.is_some()
+    }
+
+    /// What names the call: in whose name, which function, with what.
+    pub fn facts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let guard = self.guard.get();
+        let name = guard.wiring().plan.source.name();
+        let kwargs = self.kwargs.as_ref().map_or_else(|| PyDict::new(py), |kwargs| kwargs.bind(py).clone());
+        (name, guard.callee().function(), self.args.bind(py), kwargs).into_pyobject(py)
     }
 }
 

@@ -9,7 +9,6 @@ use super::guard::GuardRef;
 use super::history;
 use super::raw::Visitor;
 use super::scope::{self, CallId, Scope};
-use super::substitute::Substitute;
 use crate::base::{Event, EventKind, NodeId, Rejection, Time, Verdict};
 use crate::pipeline::{Attempt, Costs, Execution, Finish, Moment, Step, Target};
 use crate::policy::breaker::{Breaker, Permit};
@@ -47,9 +46,9 @@ pub fn admit(breaker: &Breaker) -> Result<Permit, Rejection> {
 /// A call under way. Dropped unfinished, it gives back what it holds, and nobody is blamed (B7, R7).
 #[derive(Debug)]
 pub struct Call {
-    guard: GuardRef,
-    args: Py<PyTuple>,
-    kwargs: Option<Py<PyDict>>,
+    pub(super) guard: GuardRef,
+    pub(super) args: Py<PyTuple>,
+    pub(super) kwargs: Option<Py<PyDict>>,
     pub(super) execution: Option<Execution>,
     last: Option<PyResult<Py<PyAny>>>,
     id: Option<CallId>,
@@ -57,13 +56,13 @@ pub struct Call {
     /// The youngest mark on an exception when the attempt began.
     pub(super) mark: u64,
     /// It began while guards only passed calls on.
-    passes: bool,
+    pub(super) passes: bool,
     /// The attempt that is reported, where several may be under way.
     pub(super) racing: Option<u32>,
     /// What the first attempt's call has given already.
     made: Option<Py<PyAny>>,
     /// The error of the stream that the attempt goes on with.
-    interrupted: Option<Py<PyAny>>,
+    pub(super) interrupted: Option<Py<PyAny>>,
 }
 
 impl Call {
@@ -223,68 +222,15 @@ impl Call {
         self.record_as(outcome, &judge::timed_out())
     }
 
-    /// Reports that a stream broke after something of it was handed out.
-    pub fn record_broken(&mut self, py: Python<'_>, flow: &Flow, error: PyErr, ours: bool) -> Step {
-        let judge = &self.guard.get().wiring().judge;
-        let verdict = match if ours { Ok(judge::timed_out()) } else { judge.of_error(py, &error) } {
-            Ok(verdict) => verdict,
-            Err(interrupt) => return self.record_as(Err(interrupt), &Verdict::Ignore),
-        };
-        let error = if matches!(verdict, Verdict::Ignore) { error } else { flow.broken(py, error) };
-        match self.resumed(py, &error, &verdict) {
-            Ok(Some(step)) => step,
-            Ok(None) => self.record_as(Err(error), &verdict),
-            Err(interrupt) => self.record_as(Err(interrupt), &Verdict::Ignore),
-        }
-    }
-
     /// What an inner layer has given up on is not tried again at the same place (A2).
-    fn heed_inner_layers(&self, py: Python<'_>, error: &PyErr, verdict: &mut Verdict) {
+    pub(super) fn heed_inner_layers(&self, py: Python<'_>, error: &PyErr, verdict: &mut Verdict) {
         let nested = self.guard.get().wiring().plan.retry.as_ref().is_some_and(|retry| retry.nested);
         if let Verdict::Fail(failure) | Verdict::Throttled(failure) = verdict {
             failure.retry &= nested || !history::is_exhausted(py, error, self.mark);
         }
     }
 
-    /// Reports that a stream broke before anything of it was handed out: nobody has seen any of it, so it may be asked
-    /// again; but what had come is told of if it is the end.
-    pub fn record_unseen(&mut self, py: Python<'_>, flow: &Flow, error: PyErr) -> Step {
-        if !flow.heard() {
-            return self.record_unchecked(py, Err(error));
-        }
-        let judge = &self.guard.get().wiring().judge;
-        match judge.of_error(py, &error) {
-            Ok(Verdict::Ignore) => self.record_as(Err(error), &Verdict::Ignore),
-            Ok(mut verdict) => {
-                self.heed_inner_layers(py, &error, &mut verdict);
-                self.record_as(Err(flow.broken(py, error)), &verdict)
-            }
-            Err(interrupt) => self.record_as(Err(interrupt), &Verdict::Ignore),
-        }
-    }
-
-    /// Asks the user's `resume` for arguments to go on with; a stream that may go on is not over.
-    fn resumed(&mut self, py: Python<'_>, error: &PyErr, verdict: &Verdict) -> PyResult<Option<Step>> {
-        let resume = self.guard.get().wiring().resume.as_ref().filter(|_| !self.passes);
-        let Some(resume) = resume.filter(|_| verdict.failure().is_some()) else {
-            return Ok(None);
-        };
-        let answer = resume.call1(py, (error.value(py),));
-        match answer.and_then(|answer| answer.extract::<Option<(Py<PyTuple>, Py<PyDict>)>>(py)) {
-            Ok(Some((args, kwargs))) => {
-                (self.args, self.kwargs) = (args, Some(kwargs));
-                self.interrupted = Some(error.value(py).clone().into_any().unbind());
-                if let Some(execution) = &mut self.execution {
-                    execution.uncommit();
-                }
-                Ok(Some(self.record_as(Err(error.clone_ref(py)), verdict)))
-            }
-            Ok(None) => Ok(None),
-            Err(broken) => judge::report(broken, resume.bind(py)).map(|()| None),
-        }
-    }
-
-    fn record_as(&mut self, outcome: PyResult<Py<PyAny>>, verdict: &Verdict) -> Step {
+    pub(super) fn record_as(&mut self, outcome: PyResult<Py<PyAny>>, verdict: &Verdict) -> Step {
         let verdict = self.replayable(*verdict);
         self.last = Some(outcome);
         if let Some(number) = self.racing.take() {
@@ -398,29 +344,6 @@ impl Call {
             }
         };
         (result, execution)
-    }
-
-    /// Python's half of the fallback, if there is one.
-    pub fn substitute(&self) -> Option<&Substitute> {
-        self.guard.get().wiring().substitute.as_ref()
-    }
-
-    /// Is the call only passed on, because guards are switched off?
-    pub const fn passes(&self) -> bool {
-        self.passes
-    }
-
-    /// Does the attempt go on with a stream that broke?
-    pub const fn is_resumed(&self) -> bool {
-        self.interrupted.is_some()
-    }
-
-    /// What names the call: in whose name, which function, with what.
-    pub fn facts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let guard = self.guard.get();
-        let name = guard.wiring().plan.source.name();
-        let kwargs = self.kwargs.as_ref().map_or_else(|| PyDict::new(py), |kwargs| kwargs.bind(py).clone());
-        (name, guard.callee().function(), self.args.bind(py), kwargs).into_pyobject(py)
     }
 
     /// For Python's garbage collector.
