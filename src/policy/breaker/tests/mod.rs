@@ -1,6 +1,7 @@
 //! The lines of the semantics that the breaker owns, one test each, named by their ids.
 
 mod access;
+mod doors;
 mod figures;
 mod leases;
 mod open_time;
