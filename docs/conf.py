@@ -21,7 +21,6 @@ nitpicky = False
 
 html_theme = "furo"
 html_title = f"Holdfast {release}"
-html_static_path = ["_static"]
 html_show_sphinx = False
 
 # Headings are link targets down to the third level: `page.md#a-heading`.
