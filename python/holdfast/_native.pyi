@@ -722,56 +722,76 @@ class NodeView:
     """What is thought of a node at one moment; frozen. `latency` and `not_before` are seconds."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name."""
     @property
-    def state(self) -> Literal["up", "suspect", "down", "recovering", "draining"]: ...
+    def state(self) -> Literal["up", "suspect", "down", "recovering", "draining"]:
+        """`"up"`, `"suspect"`, `"down"`, `"recovering"` or `"draining"`."""
     @property
-    def enabled(self) -> bool: ...
+    def enabled(self) -> bool:
+        """The operator's will: `False` after `disable()`."""
     @property
-    def ready(self) -> bool: ...
+    def ready(self) -> bool:
+        """Whether it may be picked now."""
     @property
-    def in_flight(self) -> int: ...
+    def in_flight(self) -> int:
+        """Attempts under way there."""
     @property
     def load(self) -> float:
         """Seconds of work that wait there: calls in flight, failed ones held, times what one takes."""
     @property
-    def latency(self) -> float | None: ...
+    def latency(self) -> float | None:
+        """Seconds that a good answer is expected to take (peak EWMA); `None` before the first."""
     @property
-    def failures(self) -> int: ...
+    def failures(self) -> int:
+        """How often it was marked failed."""
     @property
-    def recoveries(self) -> int: ...
+    def recoveries(self) -> int:
+        """How often it came back."""
     @property
-    def weight(self) -> float: ...
+    def weight(self) -> float:
+        """The weight it was given."""
     @property
     def share(self) -> float:
         """The part of its tier's calls that it is meant to get at the moment, 0 to 1."""
     @property
-    def tier(self) -> int: ...
+    def tier(self) -> int:
+        """Its tier; the lowest is asked first."""
     @property
-    def last_error(self) -> str | None: ...
+    def last_error(self) -> str | None:
+        """Why it last failed: the kind of the failure, or the reason that was reported; `None` before the first."""
     @property
-    def not_before(self) -> float | None: ...
+    def not_before(self) -> float | None:
+        """Seconds until it may be asked again; `None` if no breaker, cool-down or ejection names a time."""
 
 @final
 class ManagerMetrics:
     """A manager's counts at one moment; frozen. `mean_recovery_time` is in seconds."""
 
     @property
-    def calls(self) -> int: ...
+    def calls(self) -> int:
+        """Calls that have begun."""
     @property
-    def failovers(self) -> int: ...
+    def failovers(self) -> int:
+        """Calls that went on at another node."""
     @property
-    def rejected(self) -> int: ...
+    def rejected(self) -> int:
+        """Calls that no node was asked for."""
     @property
-    def failures(self) -> int: ...
+    def failures(self) -> int:
+        """Outages of nodes: how often one was marked failed."""
     @property
-    def recoveries(self) -> int: ...
+    def recoveries(self) -> int:
+        """Outages that have ended."""
     @property
-    def recovery_success_rate(self) -> float | None: ...
+    def recovery_success_rate(self) -> float | None:
+        """Recoveries / failures; `None` before the first failure."""
     @property
-    def mean_recovery_time(self) -> float | None: ...
+    def mean_recovery_time(self) -> float | None:
+        """Seconds from being marked failed to being back; `None` before the first recovery."""
     @property
-    def in_flight(self) -> int: ...
+    def in_flight(self) -> int:
+        """Attempts under way."""
 
 @final
 class Scope:
