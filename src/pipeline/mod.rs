@@ -34,6 +34,7 @@ mod gates;
 mod nobody;
 mod outside;
 mod plan;
+mod quota;
 mod race;
 mod roster;
 mod step;

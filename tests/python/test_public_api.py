@@ -125,6 +125,8 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "tier": 0,
             "heartbeat": None,
             "domains": (),
+            "bulkhead": None,
+            "rate_limit": None,
         },
     ),
     hf.Heartbeat: (
@@ -218,6 +220,8 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "tier": 0,
             "heartbeat": None,
             "domains": (),
+            "bulkhead": None,
+            "rate_limit": None,
         },
     ),
     hf.AlertRule: (

@@ -12,7 +12,9 @@ use pyo3::types::PyList;
 use super::substitute::Kept;
 
 use super::raw::Visitor;
+use crate::pipeline::Costs;
 use crate::python::once::intern;
+use crate::python::policies::Meter;
 
 /// The items of one attempt on their way to the consumer.
 #[derive(Debug, Default)]
@@ -21,6 +23,7 @@ pub struct Flow {
     pending: VecDeque<Py<PyAny>>,
     heard: bool,
     kept: Kept,
+    meter: Option<Meter>,
 }
 
 impl Flow {
@@ -38,13 +41,24 @@ impl Flow {
         {
             after.call1((error,))?;
         }
-        Ok(Self { governor, pending: VecDeque::new(), heard: false, kept: Kept::default() })
+        Ok(Self { governor, ..Self::default() })
     }
 
     /// The same, with a copy of what is released kept if `wanted`.
     pub fn kept(mut self, wanted: bool) -> Self {
         self.kept = Kept::new(wanted);
         self
+    }
+
+    /// The same, with its weight read off its items.
+    pub fn metered(mut self, meter: Option<Meter>) -> Self {
+        self.meter = meter;
+        self
+    }
+
+    /// What it has weighed so far, if it is weighed.
+    pub fn costs(&self) -> Option<Costs> {
+        self.meter.as_ref().map(Meter::costs)
     }
 
     /// All that was released, if it was kept.
@@ -54,11 +68,14 @@ impl Flow {
 
     /// Does it let items pass as they come, and look at none?
     pub fn passes(&self) -> bool {
-        self.governor.is_none() && self.pending.is_empty() && !self.kept.is_wanted()
+        self.governor.is_none() && self.meter.is_none() && self.pending.is_empty() && !self.kept.is_wanted()
     }
 
     /// Takes an item in; what may be handed out now, if anything.
     pub fn item(&mut self, py: Python<'_>, item: Py<PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        if let Some(meter) = &mut self.meter {
+            meter.item(py, &item)?;
+        }
         let Some(governor) = &self.governor else {
             self.kept.push(py, &item);
             return Ok(Some(item));
@@ -111,6 +128,7 @@ impl Flow {
     pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         visit.call(&self.governor)?;
         self.kept.traverse(visit)?;
+        self.meter.iter().flat_map(Meter::objects).try_for_each(|object| visit.call(object))?;
         self.pending.iter().try_for_each(|item| visit.call(item))
     }
 

@@ -214,8 +214,11 @@ impl Call {
     }
 
     /// Reports that a stream came to its end. That is good, whatever it returned: a rule on values
-    /// speaks of answers.
-    pub fn record_end(&mut self, value: Py<PyAny>) -> Step {
+    /// speaks of answers. What it weighed, its items have told (L6).
+    pub fn record_end(&mut self, flow: &Flow, value: Py<PyAny>) -> Step {
+        if let (Some(actual), Some(execution)) = (flow.costs(), &mut self.execution) {
+            moment(|at| execution.settle_costs(&actual, at));
+        }
         self.record_as(Ok(value), &Verdict::Ok)
     }
 
@@ -295,7 +298,8 @@ impl Call {
     pub fn flow(&self, py: Python<'_>) -> PyResult<Flow> {
         let governor = self.guard.get().wiring().governor.as_ref().filter(|_| !self.passes);
         let flow = Flow::new(py, governor, self.interrupted.as_ref())?;
-        Ok(flow.kept(self.keeps()))
+        let meter = if self.passes { None } else { self.guard.get().wiring().weights.meter(py)? };
+        Ok(flow.kept(self.keeps()).metered(meter))
     }
 
     /// An item has come and is held back: a sign of life all the same (B4).
