@@ -161,6 +161,12 @@ package: $(BUILT)
 	$(PY) -m maturin sdist --out reports/sdist
 	$(PY) tools/try_package.py $(WHEELS)/*.whl reports/sdist/*.tar.gz
 
+## picture: plays the tour and draws it: docs/pictures/tour.svg
+.PHONY: picture
+picture: $(INSTALLED)
+	$(VENV)/bin/holdfast demo --json reports/tour.json
+	$(PY) tools/picture.py reports/tour.json
+
 ## standard-bare: how many of LangChain's standard tests a bare model fails where every second request fails
 .PHONY: standard-bare
 standard-bare: $(INTEGRATED)
