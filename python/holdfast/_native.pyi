@@ -28,6 +28,7 @@ __all__ = [
     "Backoff",
     "Block",
     "BreakerMetrics",
+    "Chaos",
     "CircuitBreaker",
     "ConcurrencyLimit",
     "FailoverManager",
@@ -60,6 +61,7 @@ __all__ = [
     "advance_clock",
     "after_fork_in_child",
     "after_fork_in_parent",
+    "apause",
     "ask",
     "before_fork",
     "check_address",
@@ -75,6 +77,8 @@ __all__ = [
     "is_clock_manual",
     "last_event",
     "now",
+    "pause",
+    "priority_scope",
     "quicken_state",
     "remove_manual_clock",
     "set_active",
@@ -332,6 +336,22 @@ class Timeout:
     @property
     def late(self) -> Literal["return", "raise"]:
         """What happens to a value that comes too late."""
+
+@disjoint_base
+class Chaos:
+    """A source of faults; the instance is the state of its dice."""
+
+    def __new__(
+        cls,
+        error_rate: float,
+        hang: float,
+        cut_stream: float,
+        bad_answer: float,
+        latency: tuple[_Seconds, _Seconds],
+        latency_rate: float,
+        seed: int | None,
+    ) -> Self: ...
+    def _roll(self, stream: bool) -> tuple[float, str, int]: ...
 
 @disjoint_base
 class Hedge:
@@ -796,6 +816,9 @@ class Scope:
     def node(self) -> Any:
         """The `Node` that is asked, or `None` outside a manager."""
     @property
+    def priority(self) -> Literal["low", "normal", "high"]:
+        """How important its call is."""
+    @property
     def time_left(self) -> float | None:
         """Seconds until the whole call's deadline, not below 0; `None` without one."""
     def _patience(self) -> float | None: ...
@@ -939,6 +962,9 @@ def close_errands() -> None:
 def deadline_scope(seconds: _Seconds) -> Scope:
     """The scope of `with deadline(seconds):`, inside an outer deadline if there is one."""
 
+def priority_scope(level: Literal["low", "normal", "high"]) -> Scope:
+    """The scope of `with priority(level):`, under the outer deadline if there is one."""
+
 def set_active(active: bool) -> bool:
     """Turns all guards of this process on or off; how they were."""
 
@@ -971,6 +997,12 @@ def now() -> float:
 
 def is_clock_manual() -> bool:
     """Is time moved by hand?"""
+
+def pause(seconds: _Seconds) -> None:
+    """Sleeps for `seconds`, with the GIL released."""
+
+def apause(seconds: _Seconds) -> Rest:
+    """An awaitable that ends after `seconds`."""
 
 def wall() -> float:
     """Seconds of the wall clock since 1970."""
