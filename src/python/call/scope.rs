@@ -151,20 +151,22 @@ impl Scope {
     }
 
     /// Seconds a blocking read may still take, not below 0; `None` while no clock runs.
-    fn _patience(&self) -> Option<f64> {
+    #[pyo3(name = "_patience")]
+    fn patience(&self) -> Option<f64> {
         let own = self.binding.lock().map(|expiry| expiry.at.since(clock::now()).as_secs_f64());
-        let outer = self.outer.as_ref().and_then(|outer| outer.get()._patience());
+        let outer = self.outer.as_ref().and_then(|outer| outer.get().patience());
         own.into_iter().chain(outer).reduce(f64::min)
     }
 
     /// A transport asks whether it must cut its read now, and if so has it noted that it did, by each attempt whose
     /// clock has run out.
-    fn _cut(&self) -> bool {
+    #[pyo3(name = "_cut")]
+    fn cuts(&self) -> bool {
         let expired = self.binding.lock().is_some_and(|expiry| expiry.at <= clock::now());
         if expired {
             self.cut.store(true, Ordering::Release);
         }
-        self.outer.as_ref().is_some_and(|outer| outer.get()._cut()) || expired
+        self.outer.as_ref().is_some_and(|outer| outer.get().cuts()) || expired
     }
 
     fn __repr__(&self) -> String {
