@@ -234,7 +234,8 @@ async def beta_messages_stream(client: Any) -> Any:
 
 OPENAI = [
     chat_create, chat_create_stream, chat_parse, chat_stream, chat_raw, chat_raw_stream, chat_streaming_response,
-    chat_streaming_response_events, chat_streaming_response_lines, legacy_create, legacy_create_stream, responses_create, responses_create_stream,
+    chat_streaming_response_events, chat_streaming_response_lines, legacy_create,
+    legacy_create_stream, responses_create, responses_create_stream,
     responses_parse, responses_stream, with_options,
 ]  # fmt: skip
 ANTHROPIC = [
