@@ -105,6 +105,9 @@ class Heartbeat(Value):
         detector: Who judges: a :class:`ThresholdDetector`, a :class:`DeadlineDetector` or a
             :class:`PhiAccrualDetector`, as a template for each node's own. ``None``: the two thresholds above;
             without a probe, silence of ``interval`` times ``failure_threshold``.
+        clears_traffic: Let ``recovery_threshold`` answers in a row also clear what traffic has found: the node's
+            open breaker closes. ``False``: an answer to a probe does not show that calls go well, so only calls
+            clear it. ``True`` is for a probe that does what calls do.
 
     Raises:
         ConfigurationError: A field is out of range or of the wrong type.
@@ -118,6 +121,7 @@ class Heartbeat(Value):
         "jitter",
         "detector",
         "probe",
+        "clears_traffic",
     )
 
     interval: Seconds
@@ -127,6 +131,7 @@ class Heartbeat(Value):
     jitter: float
     detector: Detector | None
     probe: Any  # a callable of a node: the user's own, or one of ours
+    clears_traffic: bool
 
     def __init__(
         self,
@@ -138,13 +143,23 @@ class Heartbeat(Value):
         jitter: float = 0.1,
         detector: Detector | None = None,
         probe: Probe | None = None,
+        clears_traffic: bool = False,
     ) -> None:
+        if not isinstance(clears_traffic, bool):
+            raise refuse("clears_traffic", "be True or False", clears_traffic)
         if detector is not None and not isinstance(detector, Detector):
             rule = "be a ThresholdDetector, a DeadlineDetector, a PhiAccrualDetector or None"
             raise refuse("detector", rule, detector)
         asks = probe is not None
         _native.check_heartbeat(
-            interval, failure_threshold, recovery_threshold, timeout, jitter, detector, asks
+            interval,
+            failure_threshold,
+            recovery_threshold,
+            timeout,
+            jitter,
+            detector,
+            asks,
+            clears_traffic,
         )
         self._set(
             interval=interval,
@@ -154,13 +169,15 @@ class Heartbeat(Value):
             jitter=jitter,
             detector=detector,
             probe=None if probe is None else _probe.checked(probe, timeout),
+            clears_traffic=clears_traffic,
         )
 
     def _row(self) -> tuple[Any, ...]:
         """What the native side is told of it."""
         asks = self.probe is not None
         thresholds = self.failure_threshold, self.recovery_threshold
-        return self.interval, *thresholds, self.timeout, self.jitter, self.detector, asks
+        rest = self.jitter, self.detector, asks, self.clears_traffic
+        return self.interval, *thresholds, self.timeout, *rest
 
     def aprobe(self, node: Node) -> Coroutine[Any, Any, bool]:
         """Asks the node once, awaited: is there a sign of life within ``timeout``?

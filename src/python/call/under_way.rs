@@ -4,11 +4,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments;
-use super::flow::Flow;
 use super::guard::GuardRef;
 use super::history;
 use super::raw::Visitor;
-use super::scope::{self, CallId, Scope};
+use super::scope::{self, CallId, Inherited, Scope};
 use crate::base::{Event, EventKind, NodeId, Rejection, Time, Verdict};
 use crate::pipeline::{Attempt, Costs, Execution, Finish, Moment, Step, Target};
 use crate::policy::breaker::{Breaker, Permit};
@@ -52,7 +51,7 @@ pub struct Call {
     pub(super) execution: Option<Execution>,
     last: Option<PyResult<Py<PyAny>>>,
     id: Option<CallId>,
-    scope: Option<Py<Scope>>,
+    pub(super) scope: Option<Py<Scope>>,
     /// The youngest mark on an exception when the attempt began.
     pub(super) mark: u64,
     /// It began while guards only passed calls on.
@@ -103,13 +102,15 @@ impl Call {
         guard.keep_beating()?;
         let plan = guard.plan();
         let key = guard.key(py, &plan, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
-        let costs = if self.passes {
+        let mut costs = if self.passes {
             Costs::default()
         } else {
             guard.wiring().weights.weigh(self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?
         };
-        let inherited = if self.passes { None } else { scope::inherited(py)? };
-        let (execution, step) = moment(|at| Execution::start_weighed(plan, key, costs, inherited, at));
+        let Inherited { deadline, priority } =
+            if self.passes { Inherited::default() } else { scope::inherited(py)? };
+        costs.priority = priority;
+        let (execution, step) = moment(|at| Execution::start_weighed(plan, key, costs, deadline, at));
         self.execution = Some(execution);
         Ok(step)
     }
@@ -289,34 +290,6 @@ impl Call {
         self.execution.as_mut()
     }
 
-    /// The flow of a new attempt's stream.
-    pub fn flow(&self, py: Python<'_>) -> PyResult<Flow> {
-        let governor = self.guard.get().wiring().governor.as_ref().filter(|_| !self.passes);
-        let flow = Flow::new(py, governor, self.interrupted.as_ref())?;
-        Ok(flow.kept(self.keeps()))
-    }
-
-    /// An item has come and is held back: a sign of life all the same (B4).
-    pub fn heard(&mut self) {
-        if let Some(execution) = &mut self.execution {
-            execution.progress(clock::now());
-        }
-    }
-
-    /// An item is on its way to the consumer: the call is committed, and its lease renewed.
-    pub fn handed(&mut self) {
-        if let Some(execution) = &mut self.execution {
-            let now = clock::now();
-            execution.commit(now);
-            execution.progress(now);
-        }
-    }
-
-    /// Do the stream's further items concern nobody but the consumer?
-    pub fn passes_items(&self) -> bool {
-        self.scope.is_none() && self.execution.as_ref().is_some_and(|execution| !execution.wants_progress())
-    }
-
     /// Ends the call without a verdict.
     pub fn abandon(&mut self) {
         if let Some(mut execution) = self.execution.take() {
@@ -371,14 +344,17 @@ impl Call {
     pub fn new_scope(&mut self, py: Python<'_>, attempt: &Attempt) -> PyResult<Option<Py<Scope>>> {
         let guard = self.guard.get();
         let plan = &guard.wiring().plan;
-        let deadline = self.execution.as_ref().and_then(Execution::deadline);
+        let inherited = self.execution.as_ref().map_or_else(Inherited::default, |execution| Inherited {
+            deadline: execution.deadline(),
+            priority: execution.priority(),
+        });
         let pooled = matches!(plan.target, Target::Roster(_));
-        if deadline.is_none() && !pooled && plan.retry.is_none() && !plan.timeout.is_on() {
+        if inherited.deadline.is_none() && !pooled && plan.retry.is_none() && !plan.timeout.is_on() {
             return Ok(None);
         }
         let id = *self.id.get_or_insert_with(scope::next_call_id);
         let node = guard.callee().node(py, attempt);
-        Py::new(py, Scope::new(id, attempt.number, node, deadline)).map(Some)
+        Py::new(py, Scope::new(id, attempt.number, node, inherited)).map(Some)
     }
 }
 
