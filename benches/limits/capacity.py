@@ -14,8 +14,9 @@ import time
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-import holdfast as hf
 from server import SERVICE, Busy, Server
+
+import holdfast as hf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
