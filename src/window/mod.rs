@@ -17,6 +17,7 @@
 //! What it does not do: decide anything, or read a clock.
 
 pub mod count;
+mod divisor;
 pub mod era;
 pub mod ewma;
 pub mod in_flight;
@@ -68,6 +69,7 @@ pub enum Window {
 
 impl Window {
     /// Remembers one judged call that ended at `now`.
+    #[inline]
     pub fn record(&self, era: Era, now: Time, mark: Mark) {
         match self {
             Self::Timed(timed) => timed.record(era, now, mark),
@@ -86,6 +88,7 @@ impl Window {
 
     /// Does it hold a failure or a slow call? Cheaper than the tally, for the success path.
     #[must_use]
+    #[inline]
     pub fn any_bad(&self, era: Era, now: Time) -> bool {
         match self {
             Self::Timed(timed) => timed.any_bad(era, now),

@@ -87,18 +87,24 @@ impl Breaker {
     ///
     /// # Errors
     /// The permit, if there is more to it: take it to [`settle`](Breaker::settle).
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what is left of it without a memory is a look and an addition")]
+    #[inline]
     pub fn settle_ok(&self, permit: Permit, now: Time) -> Result<(), Permit> {
-        if self.memory.is_some() || self.config.slow_call.is_some() {
-            return self.settle_ok_timed(permit, now);
-        }
+        if self.is_plain() { self.settle_ok_plain(permit) } else { self.settle_ok_timed(permit, now) }
+    }
+
+    /// The same where [no rule remembers or times calls](Breaker::is_plain).
+    ///
+    /// # Errors
+    /// As [`settle_ok`](Breaker::settle_ok).
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is a look and an addition")]
+    pub fn settle_ok_plain(&self, permit: Permit) -> Result<(), Permit> {
         let word = self.cell.word();
         if permit.stamp != word.stamp() || permit.lease.is_some() || word.mode() == State::Shadow {
             return Err(permit);
         }
         if word.mode() == State::Closed {
-            trip::remember(&self.cell.streak, None, word.era(), now, Mark::default());
+            trip::remember(&self.cell.streak, None, word.era(), Time::ZERO, Mark::default());
         }
         count(&self.cell.counters.successes);
         Ok(())
@@ -136,8 +142,11 @@ impl Breaker {
     #[inline]
     pub fn settle_failed(&self, permit: Permit) -> Result<(), Permit> {
         let word = self.cell.word();
-        let timed = self.memory.is_some() || self.config.slow_call.is_some();
-        if timed || permit.stamp != word.stamp() || permit.lease.is_some() || word.mode() == State::Shadow {
+        if !self.is_plain()
+            || permit.stamp != word.stamp()
+            || permit.lease.is_some()
+            || word.mode() == State::Shadow
+        {
             return Err(permit);
         }
         if word.mode() == State::Closed {

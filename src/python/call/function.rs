@@ -19,7 +19,7 @@ use super::Callee;
 use super::guard::{Guard, GuardRef, packed};
 use super::plain;
 use super::raised::Raised;
-use super::raw::{body, enter, shield, ticks};
+use super::raw::{body, enter, pass_on, shield, ticks};
 use super::refusal;
 use super::scope;
 use super::under_way::{Call, admit, moment};
@@ -33,25 +33,32 @@ use crate::runtime::clock::{self, Busy};
 /// How Python calls this guard of a plain function.
 pub fn vectorcall(guard: &Guard) -> ffi::vectorcallfunc {
     match (guard.lone_breaker(), guard.callee()) {
-        (Some(breaker), Callee::Function(_)) => match (breaker.needs_now(), breaker.bears_lag()) {
-            (false, _) => through::<NO_TIME>,
-            (true, true) => through::<BY_TICKS>,
-            (true, false) => through::<EXACT>,
-        },
+        (Some(breaker), Callee::Function(_)) => {
+            match (breaker.needs_now(), breaker.bears_lag(), breaker.times_calls()) {
+                (false, ..) if breaker.is_plain() => through::<PLAIN, false>,
+                (false, ..) => through::<NO_TIME, false>,
+                (true, true, false) => through::<BY_TICKS, false>,
+                (true, true, true) => through::<BY_TICKS, true>,
+                (true, false, false) => through::<EXACT, false>,
+                (true, false, true) => through::<EXACT, true>,
+            }
+        }
         _ => machine,
     }
 }
 
-/// The breaker's rules do not ask when.
-const NO_TIME: u8 = 0;
+/// The breaker's rules remember no calls, and do not ask when.
+const PLAIN: u8 = 0;
+/// They do not ask when.
+const NO_TIME: u8 = 1;
 /// They do, and a few milliseconds do not matter to them.
-const BY_TICKS: u8 = 1;
+const BY_TICKS: u8 = 2;
 /// They do, exactly.
-const EXACT: u8 = 2;
+const EXACT: u8 = 3;
 
-/// With a breaker and nothing else. `WHEN`: the time that it wants to be told.
+/// With a breaker and nothing else. `WHEN`: the time that it wants to be told. `TIMED`: also of a call's beginning.
 #[expect(unsafe_code, reason = "it is called from C")]
-unsafe extern "C" fn through<const WHEN: u8>(
+unsafe extern "C" fn through<const WHEN: u8, const TIMED: bool>(
     guard: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargsf: usize,
@@ -70,20 +77,30 @@ unsafe extern "C" fn through<const WHEN: u8>(
         if !scope::is_free(Python::assume_attached()) {
             return machine(guard, args, nargsf, names);
         }
-        let permit = match breaker.admit_fast(present::<WHEN>()) {
+        let admitted = match WHEN {
+            PLAIN => breaker.admit_plain(Time::ZERO),
+            _ => breaker.admit_fast(if TIMED { present::<WHEN>() } else { Time::ZERO }),
+        };
+        let permit = match admitted {
             Some(permit) => permit,
             None => match ask(body, breaker) {
                 Some(permit) => permit,
                 None => return std::ptr::null_mut(),
             },
         };
-        let answer = ffi::PyObject_Vectorcall(function.as_ptr(), args, nargsf, names);
+        let answer = pass_on(function.as_ptr(), args, nargsf, names);
         if answer.is_null() {
             failed(body, breaker, permit);
-        } else if let Err(permit) = breaker.settle_ok(permit, present::<WHEN>()) {
-            return settled(breaker, permit, answer);
+            return answer;
         }
-        answer
+        let settling = match WHEN {
+            PLAIN => breaker.settle_ok_plain(permit),
+            _ => breaker.settle_ok(permit, present::<WHEN>()),
+        };
+        match settling {
+            Ok(()) => answer,
+            Err(permit) => settled(breaker, permit, answer),
+        }
     }
 }
 
@@ -91,7 +108,7 @@ unsafe extern "C" fn through<const WHEN: u8>(
 #[inline]
 fn present<const WHEN: u8>() -> Time {
     match WHEN {
-        NO_TIME => Time::ZERO,
+        PLAIN | NO_TIME => Time::ZERO,
         BY_TICKS => ticks::now(),
         _ => clock::now(),
     }

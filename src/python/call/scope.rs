@@ -6,7 +6,7 @@
 //! here that they cut one.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::ffi;
@@ -43,7 +43,7 @@ impl Scope {
         deadline: Option<Expiry>,
     ) -> Self {
         if deadline.is_some() {
-            DEADLINES.store(true, Ordering::Relaxed);
+            DEADLINES.fetch_add(1, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
         Self { call_id, salt, number, node, deadline, binding, cut: AtomicBool::new(false) }
@@ -67,6 +67,14 @@ impl Scope {
     /// The clock by which a transport cut the read, if one did.
     pub fn cut_by(&self) -> Option<Expiry> {
         self.cut.load(Ordering::Acquire).then(|| *self.binding.lock()).flatten()
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        if self.deadline.is_some() {
+            DEADLINES.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -159,12 +167,13 @@ pub fn next_call_id() -> CallId {
     (NEXT.fetch_add(1, Ordering::Relaxed), ThreadDice.roll())
 }
 
-/// Has this process ever had a deadline to inherit? Until then nobody needs to look.
-static DEADLINES: AtomicBool = AtomicBool::new(false);
+/// How many scopes there are with a deadline to inherit. While there is none nobody needs to look. Whoever could
+/// inherit one has been handed its scope by the thread that made it, and so sees it counted.
+static DEADLINES: AtomicUsize = AtomicUsize::new(0);
 
 /// The deadline of the call or block that we are inside of.
 pub fn inherited(py: Python<'_>) -> PyResult<Option<Expiry>> {
-    if !DEADLINES.load(Ordering::Relaxed) {
+    if DEADLINES.load(Ordering::Relaxed) == 0 {
         return Ok(None);
     }
     let scope = current(py)?;
@@ -174,7 +183,30 @@ pub fn inherited(py: Python<'_>) -> PyResult<Option<Expiry>> {
 /// Is there surely no deadline to inherit, and no switch thrown? It drops nothing that PyO3 would have to be attached for.
 #[inline]
 pub fn is_free(py: Python<'_>) -> bool {
-    switches::are_untouched() && (!DEADLINES.load(Ordering::Relaxed) || matches!(inherited(py), Ok(None)))
+    switches::are_untouched()
+        && (DEADLINES.load(Ordering::Relaxed) == 0 || is_scopeless(py) || inherits_none(py))
+}
+
+#[cold]
+fn inherits_none(py: Python<'_>) -> bool {
+    matches!(inherited(py), Ok(None))
+}
+
+/// Are we inside of no scope at all?
+#[expect(unsafe_code, reason = "PyO3 has no context variables")]
+fn is_scopeless(py: Python<'_>) -> bool {
+    let Ok(variable) = variable(py) else { return false };
+    let mut found = ptr::null_mut();
+    // SAFETY: this is a live context variable, whose default is None. What is found is a new reference, or there is
+    // none and an exception is set, which whoever looks again will meet again.
+    unsafe {
+        if ffi::PyContextVar_Get(variable.as_ptr(), ptr::null_mut(), &raw mut found) < 0 {
+            ffi::PyErr_Clear();
+            return false;
+        }
+        ffi::Py_XDECREF(found);
+        found.is_null() || found == ffi::Py_None()
+    }
 }
 
 /// The scope that we are inside of.
