@@ -18,6 +18,8 @@ release = holdfast.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 nitpicky = False
+# Docstrings name fields in single backticks; that several classes have a field of that name is no fault.
+suppress_warnings = ["ref.python"]
 
 html_theme = "furo"
 html_title = f"Holdfast {release}"
@@ -28,6 +30,12 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 
 autodoc_member_order = "bysource"
+# Public classes take most of their methods and fields from native or private parents.
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": "object, BaseException, Exception, OSError, str",
+    "exclude-members": "source_id, model_config, model_post_init",
+}
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 # Signatures as they are written, `backoff=exponential(...)` not its address.

@@ -76,6 +76,17 @@ class Row:
         """Is the budget kept?"""
         return self.figure <= self.limit
 
+    def as_json(self) -> dict[str, Any]:
+        """The figures as data; ``ns`` holds each variant's median, the empty loop taken off."""
+        return {
+            "name": self.name,
+            "says": self.says,
+            "figure": self.figure,
+            "limit": self.limit,
+            "met": self.is_met,
+            "ns": self.medians,
+        }
+
     def report(self) -> str:
         """One line for the budget, one for the peers if there are any."""
         own = [

@@ -20,8 +20,8 @@ with open("/proc/self/status") as status:
 """
 
 
-def report(rounds: int) -> tuple[str, bool]:
-    """The line, and whether the budget is kept."""
+def report(rounds: int) -> tuple[str, bool, dict[str, object]]:
+    """The line, whether the budget is kept, and the figures as data."""
     took = {"pass": [], "import holdfast": []}
     for number in range(rounds):
         for code in list(took)[:: 1 if number % 2 else -1]:
@@ -36,11 +36,13 @@ def report(rounds: int) -> tuple[str, bool]:
         f"import holdfast: {adds:+.1f} ms (at most {MOST_MILLISECONDS:g}; bare {bare:.1f}, ours {ours:.1f})"
     )
     met = adds <= MOST_MILLISECONDS
+    figures = {"name": "import holdfast", "says": "ms", "figure": adds, "limit": MOST_MILLISECONDS}
     if Path("/proc/self/status").exists():
         bare_mb, ours_mb = peak("pass"), peak("import holdfast")
         text += f", {ours_mb - bare_mb:+.1f} MB (at most {MOST_MEGABYTES:g}; bare {bare_mb:.1f}, ours {ours_mb:.1f})"
         met = met and ours_mb - bare_mb <= MOST_MEGABYTES
-    return f"{'met' if met else 'MISSED':6}  {text}", met
+        figures |= {"megabytes": ours_mb - bare_mb, "most_megabytes": MOST_MEGABYTES}
+    return f"{'met' if met else 'MISSED':6}  {text}", met, {**figures, "met": met}
 
 
 def peak(code: str) -> float:

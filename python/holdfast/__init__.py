@@ -13,6 +13,7 @@ Everything public is listed below.
 
 from holdfast._alerts import Alert, AlertRule
 from holdfast._breaker import BreakerState, CircuitBreaker, CountWindow, breakers
+from holdfast._chaos import Chaos
 from holdfast._classify import Rule, Verdict, classify
 from holdfast._detector import DeadlineDetector, PhiAccrualDetector, ThresholdDetector
 from holdfast._events import Event, subscribe
@@ -51,7 +52,7 @@ from holdfast._probe import HttpProbe, TcpProbe
 from holdfast._process import ProcessNode
 from holdfast._recovery import Restart
 from holdfast._retry import Backoff, Retry, RetryBudget, constant, decorrelated, exponential, linear
-from holdfast._scope import current_attempt, deadline
+from holdfast._scope import current_attempt, deadline, priority
 from holdfast._timeout import Timeout
 from holdfast._values import DEFAULT
 
@@ -67,6 +68,7 @@ __all__ = [
     "Bulkhead",
     "BulkheadFull",
     "CallTimeout",
+    "Chaos",
     "CircuitBreaker",
     "CircuitOpen",
     "ConfigurationError",
@@ -115,6 +117,7 @@ __all__ = [
     "history",
     "linear",
     "llm_defaults",
+    "priority",
     "resilient",
     "subscribe",
 ]

@@ -28,6 +28,7 @@ __all__ = [
     "Backoff",
     "Block",
     "BreakerMetrics",
+    "Chaos",
     "CircuitBreaker",
     "ConcurrencyLimit",
     "FailoverManager",
@@ -60,6 +61,7 @@ __all__ = [
     "advance_clock",
     "after_fork_in_child",
     "after_fork_in_parent",
+    "apause",
     "ask",
     "before_fork",
     "check_address",
@@ -75,6 +77,8 @@ __all__ = [
     "is_clock_manual",
     "last_event",
     "now",
+    "pause",
+    "priority_scope",
     "quicken_state",
     "remove_manual_clock",
     "set_active",
@@ -332,6 +336,22 @@ class Timeout:
     @property
     def late(self) -> Literal["return", "raise"]:
         """What happens to a value that comes too late."""
+
+@disjoint_base
+class Chaos:
+    """A source of faults; the instance is the state of its dice."""
+
+    def __new__(
+        cls,
+        error_rate: float,
+        hang: float,
+        cut_stream: float,
+        bad_answer: float,
+        latency: tuple[_Seconds, _Seconds],
+        latency_rate: float,
+        seed: int | None,
+    ) -> Self: ...
+    def _roll(self, stream: bool) -> tuple[float, str, int]: ...
 
 @disjoint_base
 class Hedge:
@@ -702,56 +722,76 @@ class NodeView:
     """What is thought of a node at one moment; frozen. `latency` and `not_before` are seconds."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name."""
     @property
-    def state(self) -> Literal["up", "suspect", "down", "recovering", "draining"]: ...
+    def state(self) -> Literal["up", "suspect", "down", "recovering", "draining"]:
+        """`"up"`, `"suspect"`, `"down"`, `"recovering"` or `"draining"`."""
     @property
-    def enabled(self) -> bool: ...
+    def enabled(self) -> bool:
+        """The operator's will: `False` after `disable()`."""
     @property
-    def ready(self) -> bool: ...
+    def ready(self) -> bool:
+        """Whether it may be picked now."""
     @property
-    def in_flight(self) -> int: ...
+    def in_flight(self) -> int:
+        """Attempts under way there."""
     @property
     def load(self) -> float:
         """Seconds of work that wait there: calls in flight, failed ones held, times what one takes."""
     @property
-    def latency(self) -> float | None: ...
+    def latency(self) -> float | None:
+        """Seconds that a good answer is expected to take (peak EWMA); `None` before the first."""
     @property
-    def failures(self) -> int: ...
+    def failures(self) -> int:
+        """How often it was marked failed."""
     @property
-    def recoveries(self) -> int: ...
+    def recoveries(self) -> int:
+        """How often it came back."""
     @property
-    def weight(self) -> float: ...
+    def weight(self) -> float:
+        """The weight it was given."""
     @property
     def share(self) -> float:
         """The part of its tier's calls that it is meant to get at the moment, 0 to 1."""
     @property
-    def tier(self) -> int: ...
+    def tier(self) -> int:
+        """Its tier; the lowest is asked first."""
     @property
-    def last_error(self) -> str | None: ...
+    def last_error(self) -> str | None:
+        """Why it last failed: the kind of the failure, or the reason that was reported; `None` before the first."""
     @property
-    def not_before(self) -> float | None: ...
+    def not_before(self) -> float | None:
+        """Seconds until it may be asked again; `None` if no breaker, cool-down or ejection names a time."""
 
 @final
 class ManagerMetrics:
     """A manager's counts at one moment; frozen. `mean_recovery_time` is in seconds."""
 
     @property
-    def calls(self) -> int: ...
+    def calls(self) -> int:
+        """Calls that have begun."""
     @property
-    def failovers(self) -> int: ...
+    def failovers(self) -> int:
+        """Calls that went on at another node."""
     @property
-    def rejected(self) -> int: ...
+    def rejected(self) -> int:
+        """Calls that no node was asked for."""
     @property
-    def failures(self) -> int: ...
+    def failures(self) -> int:
+        """Outages of nodes: how often one was marked failed."""
     @property
-    def recoveries(self) -> int: ...
+    def recoveries(self) -> int:
+        """Outages that have ended."""
     @property
-    def recovery_success_rate(self) -> float | None: ...
+    def recovery_success_rate(self) -> float | None:
+        """Recoveries / failures; `None` before the first failure."""
     @property
-    def mean_recovery_time(self) -> float | None: ...
+    def mean_recovery_time(self) -> float | None:
+        """Seconds from being marked failed to being back; `None` before the first recovery."""
     @property
-    def in_flight(self) -> int: ...
+    def in_flight(self) -> int:
+        """Attempts under way."""
 
 @final
 class Scope:
@@ -775,6 +815,9 @@ class Scope:
     @property
     def node(self) -> Any:
         """The `Node` that is asked, or `None` outside a manager."""
+    @property
+    def priority(self) -> Literal["low", "normal", "high"]:
+        """How important its call is."""
     @property
     def time_left(self) -> float | None:
         """Seconds until the whole call's deadline, not below 0; `None` without one."""
@@ -919,6 +962,9 @@ def close_errands() -> None:
 def deadline_scope(seconds: _Seconds) -> Scope:
     """The scope of `with deadline(seconds):`, inside an outer deadline if there is one."""
 
+def priority_scope(level: Literal["low", "normal", "high"]) -> Scope:
+    """The scope of `with priority(level):`, under the outer deadline if there is one."""
+
 def set_active(active: bool) -> bool:
     """Turns all guards of this process on or off; how they were."""
 
@@ -951,6 +997,12 @@ def now() -> float:
 
 def is_clock_manual() -> bool:
     """Is time moved by hand?"""
+
+def pause(seconds: _Seconds) -> None:
+    """Sleeps for `seconds`, with the GIL released."""
+
+def apause(seconds: _Seconds) -> Rest:
+    """An awaitable that ends after `seconds`."""
 
 def wall() -> float:
     """Seconds of the wall clock since 1970."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from holdfast import _classify, _native, _wrap
 from holdfast._breaker import CircuitBreaker
+from holdfast._chaos import as_chaos
 from holdfast._exceptions import Truncated, refuse
 from holdfast._fallback import as_fallback
 from holdfast._limits import as_bulkhead, as_rates
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar
 
     from holdfast._breaker import Classifier
+    from holdfast._chaos import Chaos
     from holdfast._classify import Verdict
     from holdfast._completion import Completion, Governor
     from holdfast._events import Event
@@ -40,7 +42,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
     """Several policies as one guard; ``None`` means that a policy is off.
 
     The order is fixed, outer to inner: total deadline, fallback, attempts, breaker, rate limit, bulkhead, attempt
-    timeout, the call.
+    timeout, chaos, the call.
 
     Args:
         retry: A :class:`Retry`, or its number of attempts.
@@ -50,6 +52,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
         rate_limit: How many attempts begin in a stretch of time: a :class:`RateLimit`, several in a list (all must
             let an attempt pass), or a number per minute.
         fallback: A :class:`Fallback`: another answer when all this has failed.
+        chaos: A :class:`Chaos`, or its error rate: faults on purpose, next to the call.
         classify: ``exc -> Verdict`` (or ``"ok"``, ``"fail"``, ``"throttled"``, ``"ignore"``; ``None`` for the
             rules that would have applied anyway).
         validate: ``answer -> object``: raises, or returns ``False``, if a complete answer must not be
@@ -80,6 +83,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
         bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
         rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
         fallback: Fallback | float | None = None,
+        chaos: Chaos | float | None = None,
         validate: Validate | None = None,
         classify: Classifier | None = None,
         resume: Resume | None = None,
@@ -113,6 +117,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
             "bulkhead": bulkhead,
             "rate_limit": rates or None,
             "fallback": fallback,
+            "chaos": as_chaos(chaos),
             "validate": validate,
             "classify": classify,
             "resume": resume,
@@ -129,6 +134,16 @@ class Pipeline(Guarding, State, _native.Pipeline):
         """Its fallback, or ``None``."""
         given: Fallback | None = self._given["fallback"]
         return given
+
+    @property
+    def chaos(self) -> Chaos | None:
+        """Its chaos, or ``None``."""
+        given: Chaos | None = self._given["chaos"]
+        return given
+
+    def _guard(self, function: Callable[..., Any], colour: _wrap.Colour) -> _native.Guard:
+        chaos = self.chaos
+        return super()._guard(function if chaos is None else chaos._around(function, colour), colour)
 
     def stream(
         self, fn: Callable[P, Iterable[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -151,7 +166,7 @@ class Pipeline(Guarding, State, _native.Pipeline):
         return _events.subscribe(listener, source_id=self.source_id)
 
     def __repr__(self) -> str:
-        names = ("retry", "breaker", "timeout", "bulkhead", "rate_limit", "fallback")
+        names = ("retry", "breaker", "timeout", "bulkhead", "rate_limit", "fallback", "chaos")
         parts = {name: getattr(self, name) for name in names}
         return f"Pipeline({', '.join(f'{k}={v!r}' for k, v in parts.items() if v is not None)})"
 
@@ -164,6 +179,7 @@ def resilient(
     bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
     rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
     fallback: Fallback | float | None = None,
+    chaos: Chaos | float | None = None,
     validate: Validate | None = None,
     classify: Classifier | None = None,
     resume: Resume | None = None,
@@ -177,6 +193,7 @@ def resilient(
         bulkhead=bulkhead,
         rate_limit=rate_limit,
         fallback=fallback,
+        chaos=chaos,
         validate=validate,
         classify=classify,
         resume=resume,

@@ -11,6 +11,7 @@ TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at im
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
+    from typing import Literal
 
 current: ContextVar[_native.Scope | None] = ContextVar("holdfast_scope", default=None)
 """The innermost guarded attempt or deadline block; set and restored by the native drivers."""
@@ -45,6 +46,34 @@ def deadline(seconds: float | timedelta) -> Iterator[_native.Scope]:
         ConfigurationError: ``seconds`` is not a positive, finite number.
     """
     scope = _native.deadline_scope(seconds)
+    token = current.set(scope)
+    try:
+        yield scope
+    finally:
+        current.reset(token)
+
+
+@contextmanager
+def priority(level: Literal["low", "normal", "high"]) -> Iterator[_native.Scope]:
+    """Says how important everything guarded inside the block is.
+
+    ::
+
+        with hf.priority("low"):
+            prefetch()
+
+    Limits shed the less important first: a fifth of a bulkhead's places and of a rate's burst is kept from calls
+    of low priority; in a line the more important stand before the less important, and push the last of these out
+    when it is full. What is shed raises :class:`BulkheadFull` or :class:`RateLimited` with the reason "shed". An
+    inner block overrules an outer one. Threads started inside begin anew, as with all context variables.
+
+    Args:
+        level: ``"low"``, ``"normal"`` (what all is that is not said to be anything else) or ``"high"``.
+
+    Raises:
+        ConfigurationError: There is no such level.
+    """
+    scope = _native.priority_scope(level)
     token = current.set(scope)
     try:
         yield scope

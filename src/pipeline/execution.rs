@@ -8,6 +8,7 @@ use super::roster::Seat;
 use super::{Attempt, Costs, Finish, Plan, Roster, Step, Target, Tried};
 use crate::base::{Dice, Event, EventKind, FailureKind, NodeId, Outbox, Time, Verdict};
 use crate::policy::breaker::{Breaker, Permit};
+use crate::policy::limit::Priority;
 use crate::policy::timeout::{Expiry, Phase};
 
 /// The moment, the dice and the outbox: what every step of the machine is given.
@@ -230,6 +231,12 @@ impl Execution {
     #[must_use]
     pub const fn deadline(&self) -> Option<Expiry> {
         self.deadline
+    }
+
+    /// How important the call is.
+    #[must_use]
+    pub const fn priority(&self) -> Priority {
+        self.costs.priority
     }
 
     /// The failed attempts, in order.

@@ -11,7 +11,7 @@ use super::execution::Held;
 use super::{Execution, Finish, Moment, Pause, Step, Target};
 use crate::base::{Event, EventKind, Outbox, Rejection, SourceId, Time, Verdict};
 use crate::policy::breaker::Breaker;
-use crate::policy::limit::{Concurrency, Outcome, Place, Rate, Ration, Slot, concurrency, rate};
+use crate::policy::limit::{Concurrency, Outcome, Place, Priority, Rate, Ration, Slot, concurrency, rate};
 
 /// The longest that a callee's own word keeps a rate limit closed: what a node's cool-down is capped by.
 const LONGEST_CLOSURE: Duration = Duration::from_mins(10);
@@ -25,19 +25,28 @@ pub struct Limits {
     pub concurrency: Option<Arc<Concurrency>>,
 }
 
-/// What a call weighs at the rate limits that weigh their calls; at every other it is one.
+/// What a call is to its limits: how important it is, and what it weighs at the rate limits that weigh their
+/// calls; at every other it is one.
 #[derive(Debug, Default)]
-pub struct Costs(Vec<(SourceId, f64)>);
+pub struct Costs {
+    /// What is less is shed first.
+    pub priority: Priority,
+    weights: Vec<(SourceId, f64)>,
+}
 
 impl Costs {
     /// The call weighs `cost` at the limit `rate`.
     pub fn add(&mut self, rate: SourceId, cost: f64) {
-        self.0.push((rate, cost));
+        self.weights.push((rate, cost));
     }
 
     fn at(&self, rate: &Rate) -> f64 {
+        self.told(rate).unwrap_or(1.0)
+    }
+
+    fn told(&self, rate: &Rate) -> Option<f64> {
         let id = rate.source().id();
-        self.0.iter().find(|(other, _)| *other == id).map_or(1.0, |(_, cost)| *cost)
+        self.weights.iter().find(|(other, _)| *other == id).map(|(_, cost)| *cost)
     }
 }
 
@@ -175,7 +184,7 @@ impl Limits {
         at: &mut Moment<'_>,
     ) -> Passage {
         let passage = match self.ration(passes, costs, deadline, at) {
-            Passage::Through => self.slot(passes, deadline, at.now),
+            Passage::Through => self.slot(passes, costs.priority, deadline, at),
             held_up => held_up,
         };
         if matches!(passage, Passage::Shut(_)) {
@@ -199,7 +208,7 @@ impl Limits {
                 }
                 other => {
                     passes.standing = other;
-                    rate.enter(cost, deadline, at.now)
+                    rate.enter(cost, costs.priority, deadline, at.now)
                 }
             };
             match entry {
@@ -215,13 +224,19 @@ impl Limits {
         Passage::Through
     }
 
-    fn slot(&self, passes: &mut Passes, deadline: Option<Time>, now: Time) -> Passage {
+    fn slot(
+        &self,
+        passes: &mut Passes,
+        priority: Priority,
+        deadline: Option<Time>,
+        at: &mut Moment<'_>,
+    ) -> Passage {
         let Some(limit) = self.concurrency.as_ref().filter(|_| passes.slot.is_none()) else {
             return Passage::Through;
         };
         let entry = match passes.standing.take() {
-            Some(Standing { place, line: Line::Slot(_, until) }) => wait_on(limit, place, until, now),
-            _ => limit.enter(now),
+            Some(Standing { place, line: Line::Slot(_, until) }) => limit.resume(place, until, at.now),
+            _ => limit.enter(priority, at.now, at.out),
         };
         match entry {
             concurrency::Entry::In(slot) => {
@@ -239,20 +254,6 @@ impl Limits {
     }
 }
 
-/// One who waits for a slot looks: it has one, or its time is over, or it goes on waiting.
-fn wait_on(limit: &Concurrency, place: Arc<Place>, until: Time, now: Time) -> concurrency::Entry {
-    if let Some(slot) = limit.granted(&place, now) {
-        return concurrency::Entry::In(slot);
-    }
-    if now < until {
-        return concurrency::Entry::Waiting(place, until);
-    }
-    match limit.leave(&place, now) {
-        Some(slot) => concurrency::Entry::In(slot),
-        None => concurrency::Entry::Refused(limit.refuse("queue_timeout")),
-    }
-}
-
 impl Passes {
     /// The first content of a stream has come, so long after the attempt began.
     pub(super) fn first_item(&self, wait: Duration) {
@@ -264,10 +265,9 @@ impl Passes {
     /// The attempt used so much in truth, at the rate limits that weigh their calls (L6).
     pub(super) fn settle(&mut self, actual: &Costs, now: Time, out: &mut Outbox) {
         for (rate, cost, _) in &mut self.rations {
-            let id = rate.source().id();
-            if let Some((_, used)) = actual.0.iter().find(|(other, _)| *other == id) {
-                rate.settle(*cost, *used, now, out);
-                *cost = *used;
+            if let Some(used) = actual.told(rate) {
+                rate.settle(*cost, used, now, out);
+                *cost = used;
             }
         }
     }

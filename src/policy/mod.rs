@@ -4,6 +4,7 @@
 //! above puts them in order, the runtime does what they say.
 
 pub mod breaker;
+pub mod chaos;
 pub mod fallback;
 pub mod hedge;
 pub mod limit;

@@ -57,6 +57,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policies::RetryBudget>()?;
     module.add_class::<policies::Backoff>()?;
     module.add_class::<policies::Timeout>()?;
+    module.add_class::<policies::Chaos>()?;
     module.add_class::<policies::HedgePolicy>()?;
     module.add_class::<policies::ConcurrencyLimit>()?;
     module.add_class::<policies::LimitMetrics>()?;
@@ -82,7 +83,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<call::NextAttempt>()?;
 
     module.add_function(wrap_pyfunction!(call::deadline_scope, module)?)?;
+    module.add_function(wrap_pyfunction!(call::priority_scope, module)?)?;
     module.add_function(wrap_pyfunction!(call::quicken_state, module)?)?;
+    module.add_function(wrap_pyfunction!(call::pause, module)?)?;
+    module.add_function(wrap_pyfunction!(call::apause, module)?)?;
     module.add_function(wrap_pyfunction!(switches::set_active, module)?)?;
     module.add_function(wrap_pyfunction!(switches::set_testing, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::check_heartbeat, module)?)?;

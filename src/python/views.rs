@@ -11,19 +11,33 @@ use crate::pool::{self, Record};
 #[pyclass(frozen, get_all, module = "holdfast._native")]
 #[derive(Debug)]
 pub struct NodeView {
+    /// Its name.
     name: String,
+    /// `"up"`, `"suspect"`, `"down"`, `"recovering"` or `"draining"`.
     state: &'static str,
+    /// The operator's will: `False` after `disable()`.
     enabled: bool,
+    /// Whether it may be picked now.
     ready: bool,
+    /// Attempts under way there.
     in_flight: u32,
+    /// Seconds of work that wait there: calls in flight, failed ones held, times what one takes.
     load: f64,
+    /// Seconds that a good answer is expected to take (peak EWMA); `None` before the first.
     latency: Option<f64>,
+    /// How often it was marked failed.
     failures: u64,
+    /// How often it came back.
     recoveries: u64,
+    /// The weight it was given.
     weight: f64,
+    /// The part of its tier's calls that it is meant to get at the moment, 0 to 1.
     share: f64,
+    /// Its tier; the lowest is asked first.
     tier: u32,
+    /// Why it last failed: the kind of the failure, or the reason that was reported; `None` before the first.
     last_error: Option<String>,
+    /// Seconds until it may be asked again; `None` if no breaker, cool-down or ejection names a time.
     not_before: Option<f64>,
 }
 
@@ -79,13 +93,21 @@ impl NodeView {
 #[pyclass(frozen, get_all, module = "holdfast._native")]
 #[derive(Debug)]
 pub struct ManagerMetrics {
+    /// Calls that have begun.
     calls: u64,
+    /// Calls that went on at another node.
     failovers: u64,
+    /// Calls that no node was asked for.
     rejected: u64,
+    /// Outages of nodes: how often one was marked failed.
     failures: u64,
+    /// Outages that have ended.
     recoveries: u64,
+    /// Recoveries / failures; `None` before the first failure.
     recovery_success_rate: Option<f64>,
+    /// Seconds from being marked failed to being back; `None` before the first recovery.
     mean_recovery_time: Option<f64>,
+    /// Attempts under way.
     in_flight: u64,
 }
 
@@ -121,13 +143,21 @@ impl ManagerMetrics {
 #[pyclass(frozen, get_all, module = "holdfast._native")]
 #[derive(Debug)]
 pub struct Reliability {
+    /// λ: failures per second of time up; of a pool, the sum of its nodes'. 1 / MTBF.
     failure_rate: f64,
+    /// Mean time between failures: time up / failures; `None` before the first.
     mtbf: Option<f64>,
+    /// Mean time to recovery, of the outages that have ended; `None` before the first.
     mttr: Option<f64>,
+    /// Time up / time watched; of a pool, of all its nodes' time. `None` at the first moment.
     availability: Option<f64>,
+    /// The nodes that are up or can come back without help / all nodes.
     fault_tolerance: f64,
+    /// The least load of a node / the greatest, in attempts; `None` before the first.
     balance: Option<f64>,
+    /// Failed attempts that no caller saw / failed attempts; `None` before the first.
     handling_efficiency: Option<f64>,
+    /// The figures of each node by its name; empty for a node's own.
     nodes: Py<PyMappingProxy>,
 }
 

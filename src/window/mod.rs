@@ -86,13 +86,20 @@ impl Window {
         }
     }
 
-    /// Does it hold a failure or a slow call? Cheaper than the tally, for the success path.
+    /// Remembers one call that ended well at `now`, unless a failure or a slow call is remembered: then it says
+    /// false, and whoever looks at the rates remembers it.
     #[must_use]
     #[inline]
-    pub fn any_bad(&self, era: Era, now: Time) -> bool {
+    pub fn record_good(&self, era: Era, now: Time) -> bool {
         match self {
-            Self::Timed(timed) => timed.any_bad(era, now),
-            Self::Count(count) => count.any_bad(era),
+            Self::Timed(timed) => timed.record_good(era, now),
+            Self::Count(count) => {
+                let good = !count.any_bad(era);
+                if good {
+                    count.record(era, Mark::default());
+                }
+                good
+            }
         }
     }
 }

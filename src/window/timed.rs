@@ -94,10 +94,27 @@ impl Timed {
 
     /// Is a failure or a slow call among them?
     #[must_use]
-    #[inline]
     pub fn any_bad(&self, era: Era, now: Time) -> bool {
+        self.has_bad(self.place(era, now))
+    }
+
+    /// Remembers one good call that ended at `now`, unless [`any_bad`](Timed::any_bad) is remembered; whether it did.
+    #[must_use]
+    #[inline]
+    pub fn record_good(&self, era: Era, now: Time) -> bool {
+        let place = self.place(era, now);
+        if self.has_bad(place) {
+            return false;
+        }
+        let (bucket, lap) = self.at(place);
+        add(&bucket.calls, lap);
+        true
+    }
+
+    #[inline]
+    fn has_bad(&self, place: u64) -> bool {
         let last = self.last_bad.load(Relaxed);
-        last != 0 && (self.place(era, now) + 1).wrapping_sub(last) < BUCKETS
+        last != 0 && (place + 1).wrapping_sub(last) < BUCKETS
     }
 
     /// The number of the bucket that `now` falls in, had there been one ring turn per era on top.

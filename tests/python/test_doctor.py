@@ -125,7 +125,7 @@ def test_the_document_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("spec", "said"),
     [
         ("shop_models", "must be written module:attribute"),
-        ("no_such_module_here:x", "No module named 'no_such_module_here'"),
+        ("no_such_module_here:x", "there is no module 'no_such_module_here' here"),
         ("shop_models:missing", "has no attribute 'missing'"),
     ],
 )

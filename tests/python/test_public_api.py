@@ -41,6 +41,7 @@ PIPELINE: dict[str, object] = dict.fromkeys(
         "bulkhead",
         "rate_limit",
         "fallback",
+        "chaos",
         "validate",
         "classify",
         "resume",
@@ -78,6 +79,21 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
     hf.AdaptiveLimit: (
         ("initial",),
         {"initial": 8, "minimum": 1, "maximum": 64, "max_queue": 1000, "queue_timeout": None},
+    ),
+    hf.Chaos: (
+        ("error_rate",),
+        {
+            "error_rate": 0.0,
+            "latency": 0.0,
+            "hang": 0.0,
+            "cut_stream": 0.0,
+            "bad_answer": 0.0,
+            "seed": None,
+            "latency_rate": 1.0,
+            "error": ConnectionError,
+            "spoil": None,
+            "active": True,
+        },
     ),
     hf.Hedge: (("after",), {"after": "p95", "max_hedges": 1, "safe": None}),
     hf.Fallback: (

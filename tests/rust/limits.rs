@@ -10,7 +10,9 @@ use holdfast::base::{
 use holdfast::pipeline::{Execution, Finish, Limits, Moment, Pause, Plan, Step, Target};
 use holdfast::policy::breaker::{Breaker, BreakerConfig};
 use holdfast::policy::limit::adaptive::{Aimd, AimdConfig};
-use holdfast::policy::limit::{Concurrency, ConcurrencyConfig, Outcome, Place, Rate, RateConfig, rate};
+use holdfast::policy::limit::{
+    Concurrency, ConcurrencyConfig, Outcome, Place, Priority, Rate, RateConfig, rate,
+};
 use holdfast::policy::retry::{Backoff, RetryConfig};
 use holdfast::policy::timeout::{Expiry, Which};
 use proptest::prelude::*;
@@ -81,7 +83,7 @@ proptest! {
         let limit = rate(f64::from(per_second), S, 3.0);
         let mut now = Time::ZERO;
         for cost in costs.into_iter().map(f64::from) {
-            match limit.enter(cost, None, now) {
+            match limit.enter(cost, Priority::Normal, None, now) {
                 rate::Entry::In(_) => {}
                 rate::Entry::Refused(told) => {
                     now = now.after(told.retry_after.unwrap());
@@ -94,7 +96,7 @@ proptest! {
 }
 
 fn stand(limit: &Rate, cost: f64, deadline: f64, now: f64) -> (Arc<Place>, Time) {
-    match limit.enter(cost, Some(at(deadline)), at(now)) {
+    match limit.enter(cost, Priority::Normal, Some(at(deadline)), at(now)) {
         rate::Entry::Waiting(place, due) => (place, due),
         other => panic!("{other:?}"),
     }
@@ -138,9 +140,9 @@ fn l4_who_leaves_the_line_owes_nothing_and_those_behind_move_up() {
 fn nobody_waits_for_a_turn_behind_the_deadline_or_for_more_than_fits() {
     let limit = rate(1.0, S, 2.0);
     assert!(limit.take(2.0, at(0.0)).is_some());
-    let late = refused(limit.enter(1.0, Some(at(0.5)), at(0.0)));
+    let late = refused(limit.enter(1.0, Priority::Normal, Some(at(0.5)), at(0.0)));
     assert_eq!((late.reason, late.retry_after), ("deadline", Some(S)));
-    let large = refused(limit.enter(3.0, Some(at(99.0)), at(0.0)));
+    let large = refused(limit.enter(3.0, Priority::Normal, Some(at(99.0)), at(0.0)));
     assert_eq!((large.reason, large.retry_after), ("too_large", None));
     assert_eq!(limit.level(at(0.0)).queued, 0);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use holdfast::base::{Failure, Outbox, Source, SplitMix, Time, Verdict};
 use holdfast::policy::breaker::lease::{Claim, Leases, Ousted, Take};
 use holdfast::policy::breaker::{Breaker, BreakerConfig, Permit, State};
+use holdfast::policy::limit::Priority;
 use holdfast::policy::limit::adaptive::{Aimd, AimdConfig};
 use holdfast::policy::limit::slots::{Entry, Slots};
 use holdfast::policy::limit::{Place, Rate, RateConfig};
@@ -384,7 +385,7 @@ fn a_tagged_number_is_exact() {
 
 /// What became of one who asked for a slot and, if it was given a place in line, looked whether it was called.
 fn enter(slots: &Slots) -> Option<std::sync::Arc<Place>> {
-    match slots.enter(1) {
+    match slots.enter(1, Priority::Normal).0 {
         Entry::In(_) => None,
         Entry::Waiting(place) => Some(place),
         Entry::Full => panic!("the line is long enough for two"),
@@ -426,7 +427,7 @@ fn l4_leaving_the_line_and_being_called_are_not_both() {
 }
 
 fn enter_line(slots: &Slots) -> std::sync::Arc<Place> {
-    match slots.enter(9) {
+    match slots.enter(9, Priority::Normal).0 {
         Entry::Waiting(place) => place,
         other => panic!("{other:?}"),
     }

@@ -6,7 +6,10 @@ Each subcommand imports what it needs when it runs: `holdfast --version` works w
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import holdfast
 
@@ -14,6 +17,20 @@ __all__ = ["main"]
 
 # What a shell reports for a program that Ctrl-C has ended: 128 + SIGINT.
 INTERRUPTED = 130
+WRONG = 2
+SCENES = range(1, 6)
+
+EXAMPLES = """\
+examples:
+  holdfast demo                      half a minute: a provider is killed, and no call fails
+  holdfast demo --scene 5            one short scene: a chat stream that is cut
+  holdfast doctor                    what the libraries installed here retry, and how long they wait
+  holdfast doctor app.models:chat    the same of one object of yours
+
+exit codes:
+  0  all is well      1  something did not hold, or something was found
+  2  the arguments are wrong, or something is missing      130  interrupted
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,40 +48,68 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.command == "demo":
-        return _demo(options.scene)
-    if options.command == "doctor":
-        from holdfast.cli.doctor import doctor
+    try:
+        if options.command == "demo":
+            from holdfast.demo import run
 
-        return doctor(options.targets, options.json)
+            return run(options.scene)
+        if options.command == "doctor":
+            from holdfast.cli.doctor import doctor
+
+            return doctor(options.targets, options.json)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     parser.print_help()
     return 0
 
 
-def _demo(scene: int | None) -> int:
-    try:
-        from holdfast.demo import run
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in a sentence, and what to ask for help."""
 
-        return run(scene)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with code 2."""
+        sys.stderr.write(f"{self.prog}: {_sentence(message)}\n`{self.prog} --help` shows what there is.\n")
+        sys.exit(WRONG)
+
+
+def _sentence(message: str) -> str:
+    """What argparse says, as a sentence."""
+    if found := re.match(r"argument COMMAND: invalid choice: '(.*?)' \(", message):
+        return f"there is no command {found[1]!r}."
+    if found := re.match(r"argument --scene: .*: '?([^' ]*)'?(?: \(.*)?$", message):
+        return f"there is no scene {found[1]}: they are numbered from {SCENES[0]} to {SCENES[-1]}."
+    if found := re.match(r"unrecognized arguments: (.*)", message):
+        return f"it does not know what to do with {found[1]!r}."
+    return f"{message[:1].lower()}{message[1:]}."
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="holdfast", description="Fault tolerance for LLM applications.")
-    parser.add_argument("--version", action="version", version=f"holdfast {holdfast.__version__}")
-    commands = parser.add_subparsers(dest="command", title="commands", metavar="")
+    parser = _Parser(
+        prog="holdfast",
+        description="Fault tolerance for LLM applications.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"holdfast {holdfast.__version__}",
+        help="show the version and exit",
+    )
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     demo = commands.add_parser(
         "demo",
-        help="a tour: three local servers, one of them killed while calls run",
-        description="Starts three OpenAI-compatible servers on this machine, drives them through a failover "
-        "chain of langchain_openai.ChatOpenAI, kills one while calls run, and starts it again. Needs neither "
-        "an account nor a network, and takes half a minute. Exits with 0 only if all held.",
+        help="a tour: breakers, a cut stream, and a server that is killed while calls run",
+        description="Plays five short scenes, then starts three OpenAI-compatible servers on this machine, drives them "
+        "through a failover chain of langchain_openai.ChatOpenAI, kills one while calls run, and starts it again. "
+        "Needs neither an account nor a network, and takes half a minute. Exits with 0 if all held, 1 if something "
+        "did not, 2 if langchain-openai is not installed.",
     )
     demo.add_argument(
         "--scene",
         type=int,
-        choices=range(1, 6),
+        choices=SCENES,
+        metavar="N",
         help="only one of the five short scenes: 1 a breaker trips, 2 it recovers, 3 a node fails its health checks, "
         "4 the event log, 5 a chat stream is cut",
     )

@@ -31,14 +31,28 @@ def doctor(targets: Sequence[str], as_json: bool) -> int:
     """
     try:
         findings = list(_look(targets))
-    except (ValueError, ImportError, AttributeError) as error:
-        print(f"holdfast doctor: {error}", file=sys.stderr)
-        return COULD_NOT_LOOK
+    except ValueError as error:
+        return _could_not_look(str(error))
+    except ModuleNotFoundError as error:
+        return _could_not_look(
+            f"there is no module {error.name!r} here. "
+            "Run doctor in the project's folder, with its environment's Python."
+        )
+    except (ImportError, AttributeError) as error:
+        return _could_not_look(str(error))
+    except Exception as error:  # noqa: BLE001 whatever the user's module does when it is imported
+        return _could_not_look(f"importing {', '.join(targets)} raised {type(error).__name__}: {error}")
     if as_json:
         print(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         _print(findings)
     return FOUND if any(finding.level == "warning" for finding in findings) else CLEAN
+
+
+def _could_not_look(why: str) -> int:
+    sentence = why if why.endswith((".", "!", "?")) else f"{why}."
+    print(f"holdfast doctor: {sentence}", file=sys.stderr)
+    return COULD_NOT_LOOK
 
 
 def _look(targets: Sequence[str]) -> Iterator[Finding]:

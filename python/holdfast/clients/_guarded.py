@@ -38,6 +38,8 @@ from holdfast.clients._streams import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from holdfast._chaos import Chaos
+
 Client = TypeVar("Client")
 
 _DRIVERS, _SINGLE = "_holdfast_drivers", "_holdfast_single"
@@ -270,13 +272,19 @@ class PipelineDriver:
     def __init__(self, pipeline: Pipeline, kind: str) -> None:
         self.owner: Any = pipeline
         self.completion = completion_for(pipeline, kind)
-        # Whole answers are looked at in the attempt, which knows what was asked for.
-        given = {**pipeline._given, "validate": False}
+        # Whole answers are looked at in the attempt, which knows what was asked for; what chaos makes of them too.
+        given = {**pipeline._given, "validate": False, "chaos": None}
+        self._chaos = pipeline.chaos
+        opens = (opened, aopen) if self._chaos is None else self._chaotic(self._chaos)
         form = Pipeline(**given, _rules=_classify.classify, _completion=self.completion, _like=pipeline)
         self._call: Any = form._guard(ask, "function")
         self._acall: Any = form._guard(aask, "coroutine")
-        self._stream: Any = form._guard(opened, "generator")
-        self._astream: Any = form._guard(aopen, "async_generator")
+        self._stream: Any = form._guard(opens[0], "generator")
+        self._astream: Any = form._guard(opens[1], "async_generator")
+
+    @staticmethod
+    def _chaotic(chaos: Chaos) -> tuple[Any, Any]:
+        return chaos._around(opened, "generator"), chaos._around(aopen, "async_generator")
 
     def changed(self, changes: dict[str, Any]) -> PipelineDriver:
         """The same: what `with_options` changes, it changes on the client."""
@@ -287,9 +295,13 @@ class PipelineDriver:
         return partial(through, inner) if inner else bare_request
 
     def call(self, client: Any, call: Call) -> Any:
+        if (chaos := self._chaos) is not None:
+            call.haunt(lambda request: chaos._around(request, "function"))
         return self._call(client, call, call.once)
 
     async def acall(self, client: Any, call: Call) -> Any:
+        if (chaos := self._chaos) is not None:
+            call.haunt(lambda request: chaos._around(request, "coroutine"))
         return await self._acall(client, call, call.once)
 
     def stream(self, client: Any, call: Call) -> Any:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.rate_limiters import BaseRateLimiter
 
 from holdfast.langchain._runs import ATTEMPT_TAG, NODE_TAG
+
+if TYPE_CHECKING:
+    from holdfast._chaos import Chaos
+    from holdfast._wrap import Colour
 
 
 class Call:
@@ -24,9 +29,10 @@ class Call:
 
     Attributes:
         error: What the last attempt raised.
+        chaos: What makes attempts fail on purpose, or `None`.
     """
 
-    __slots__ = ("_count", "_paid", "_run_manager", "_tags", "args", "error", "kwargs", "model")
+    __slots__ = ("_count", "_paid", "_run_manager", "_tags", "args", "chaos", "error", "kwargs", "model")
 
     def __init__(
         self,
@@ -40,6 +46,7 @@ class Call:
         self.args = args
         self.kwargs = kwargs
         self.error: Exception | None = None
+        self.chaos: Chaos | None = None
         self._run_manager = run_manager
         self._tags: list[str] | None = None
         self._count = 0
@@ -51,6 +58,10 @@ class Call:
         from holdfast.langchain._instead import ModelCall
 
         return ModelCall(self.model, self.args, self.kwargs)
+
+    def asks(self, hook: Callable[..., Any], colour: Colour) -> Callable[..., Any]:
+        """What an attempt calls: the model's hook, haunted if there is chaos."""
+        return hook if self.chaos is None else self.chaos._around(hook, colour)
 
     def begin(self, limiter: BaseRateLimiter | None, node: str | None = None) -> int:
         """Begins an attempt once the model's rate limiter lets it pass; returns its number, from 1."""

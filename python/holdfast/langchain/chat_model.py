@@ -27,6 +27,7 @@ from typing import Any, TypeVar, cast
 from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+from holdfast import _native
 from holdfast._chat import for_chat
 from holdfast.langchain._call import Call
 from holdfast.langchain._copies import quiet_model
@@ -71,18 +72,25 @@ def _assemble(cls: type[Model], pipeline: Any, inner: Model) -> Model:
 class _Doors:
     """The guards of one pipeline around an attempt at each kind of answer, made once and not per call."""
 
-    __slots__ = ("_pipeline", "acall", "call")
+    __slots__ = ("_guard", "acall", "call", "chaos")
 
     def __init__(self, pipeline: Any) -> None:
-        self._pipeline = pipeline
-        self.call = pipeline._guard(_ask, "function")
-        self.acall = pipeline._guard(_aask, "coroutine")
+        # Past the pipeline's own door: chaos belongs inside of the attempts, which count themselves.
+        self._guard = functools.partial(_native.Pipeline._guard, pipeline)
+        self.chaos = pipeline.chaos
+        self.call = self._guard(_ask, "function")
+        self.acall = self._guard(_aask, "coroutine")
+
+    def begin(self, model: BaseChatModel, args: Any, kwargs: Any, run_manager: Any) -> Call:
+        call = Call(model, args, kwargs, run_manager)
+        call.chaos = self.chaos
+        return call
 
     def stream(self, attempt: Callable[..., Iterator[Any]]) -> Iterator[Any]:
-        return cast("Iterator[Any]", self._pipeline._guard(attempt, "generator")())
+        return cast("Iterator[Any]", self._guard(attempt, "generator")())
 
     def astream(self, attempt: Callable[..., AsyncIterator[Any]]) -> AsyncIterator[Any]:
-        return cast("AsyncIterator[Any]", self._pipeline._guard(attempt, "async_generator")())
+        return cast("AsyncIterator[Any]", self._guard(attempt, "async_generator")())
 
 
 def _rebuild(pipeline: Any, inner: BaseChatModel) -> BaseChatModel:
@@ -158,12 +166,12 @@ def _overrides(base: type[BaseChatModel], name: str) -> bool:
 
 
 def _generate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
-    call = Call(self._holdfast_inner, args, kwargs, kwargs.get("run_manager"))
+    call = self._holdfast_doors.begin(self._holdfast_inner, args, kwargs, kwargs.get("run_manager"))
     return cast("ChatResult", self._holdfast_doors.call(call))
 
 
 async def _agenerate(self: Any, *args: Any, **kwargs: Any) -> ChatResult:
-    call = Call(self._holdfast_inner, args, kwargs, kwargs.get("run_manager"))
+    call = self._holdfast_doors.begin(self._holdfast_inner, args, kwargs, kwargs.get("run_manager"))
     return cast("ChatResult", await self._holdfast_doors.acall(call))
 
 
@@ -172,7 +180,7 @@ def _ask(call: Call) -> ChatResult:
     inner = call.model
     number = call.begin(inner.rate_limiter)
     try:
-        result = inner._generate(*call.args, **call.kwargs)
+        result = call.asks(inner._generate, "function")(*call.args, **call.kwargs)
     except Exception as error:
         call.error = error
         raise
@@ -183,7 +191,7 @@ async def _aask(call: Call) -> ChatResult:
     inner = call.model
     number = await call.abegin(inner.rate_limiter)
     try:
-        result = await inner._agenerate(*call.args, **call.kwargs)
+        result = await call.asks(inner._agenerate, "coroutine")(*call.args, **call.kwargs)
     except Exception as error:
         call.error = error
         raise
@@ -192,13 +200,13 @@ async def _aask(call: Call) -> ChatResult:
 
 def _stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
     inner = self._holdfast_inner
-    call = Call(inner, args, kwargs, kwargs.get("run_manager") or run_of(self))
+    call = self._holdfast_doors.begin(inner, args, kwargs, kwargs.get("run_manager") or run_of(self))
 
     def attempt(*other: Any, **others: Any) -> Iterator[ChatGenerationChunk]:
         number = call.begin(inner.rate_limiter)
         now, named = call.changed(other, others)
         facts = None if other or others else {"attempts": number}
-        return relay(inner._stream(*now, **named), facts, call)
+        return relay(call.asks(inner._stream, "generator")(*now, **named), facts, call)
 
     return cast(
         "Iterator[ChatGenerationChunk]", self._holdfast_doors.stream(told_of(attempt, inner, args, kwargs))
@@ -207,13 +215,14 @@ def _stream(self: Any, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChun
 
 def _astream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
     inner = self._holdfast_inner
-    call = Call(inner, args, kwargs, kwargs.get("run_manager") or run_of(self))
+    call = self._holdfast_doors.begin(inner, args, kwargs, kwargs.get("run_manager") or run_of(self))
 
     async def attempt(*other: Any, **others: Any) -> AsyncIterator[ChatGenerationChunk]:
         number = await call.abegin(inner.rate_limiter)
         now, named = call.changed(other, others)
         facts = None if other or others else {"attempts": number}
-        async with aclosing(arelay(inner._astream(*now, **named), facts, call)) as chunks:
+        made = call.asks(inner._astream, "async_generator")(*now, **named)
+        async with aclosing(arelay(made, facts, call)) as chunks:
             async for chunk in chunks:
                 yield chunk
 

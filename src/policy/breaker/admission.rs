@@ -73,7 +73,7 @@ impl Breaker {
     }
 
     /// The same where the rules remember calls.
-    #[inline(never)]
+    #[inline]
     fn admit_remembered(&self, now: Time) -> Option<Permit> {
         let word = self.cell.word();
         match word.mode() {
@@ -142,6 +142,7 @@ impl Breaker {
     }
 
     /// The trip that calls under way have caused by lasting too long (B22).
+    #[inline]
     fn overdue(&self, word: Word, now: Time) -> Option<Trip> {
         let memory = self.memory.as_deref().filter(|memory| memory.stuck(word.era(), now) > 0)?;
         self.trip(word, Some(memory), now)

@@ -111,7 +111,7 @@ impl Breaker {
     }
 
     /// The same where the rules remember calls, or time them.
-    #[inline(never)]
+    #[inline]
     fn settle_ok_timed(&self, permit: Permit, now: Time) -> Result<(), Permit> {
         let word = self.cell.word();
         if permit.stamp != word.stamp() || permit.lease.is_some() || word.mode() == State::Shadow {
@@ -121,12 +121,14 @@ impl Breaker {
         if word.mode() == State::Closed {
             let era = word.era();
             if let Some(memory) = &self.memory {
-                if slow || memory.window.any_bad(era, now) || memory.stuck(era, now) > 0 {
+                if slow || memory.stuck(era, now) > 0 || !memory.window.record_good(era, now) {
                     return Err(permit);
                 }
-                self.unfollow(&permit);
+                if permit.followed {
+                    memory.leave(era, permit.admitted_at);
+                }
             }
-            trip::remember(&self.cell.streak, self.memory.as_deref(), era, now, Mark::default());
+            trip::remember(&self.cell.streak, None, era, now, Mark::default());
         }
         if slow {
             count(&self.cell.counters.slow);

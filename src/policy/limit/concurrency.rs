@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::adaptive::{Aimd, AimdConfig, Epoch};
 use super::place::Place;
+use super::priority::Priority;
 use super::slots::{self, Slots};
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::base::{ConfigError, FailureKind, Outbox, Rejection, RejectionKind, Source, Time, Verdict};
@@ -167,20 +168,35 @@ impl Concurrency {
     }
 
     /// A slot, a place in line, or a refusal.
-    pub fn enter(&self, now: Time) -> Entry {
-        match self.slots.enter(self.config.max_queue) {
+    pub fn enter(&self, priority: Priority, now: Time, out: &mut Outbox) -> Entry {
+        let (entry, shed) = self.slots.enter(self.config.max_queue, priority);
+        out.wake(shed);
+        match entry {
             slots::Entry::In(_) => Entry::In(self.slot(now)),
             slots::Entry::Waiting(place) => {
                 let until = self.config.queue_timeout.map_or(Time::NEVER, |span| now.after(span));
                 Entry::Waiting(place, until)
             }
             slots::Entry::Full => Entry::Refused(self.refuse("full")),
+            slots::Entry::Shed => Entry::Refused(self.refuse("shed")),
         }
     }
 
-    /// The slot that was granted to a place in line, if it was.
-    pub fn granted(&self, place: &Place, now: Time) -> Option<Slot> {
-        place.is_granted().then(|| self.slot(now))
+    /// One who waits looks: it has a slot, goes on waiting until `until`, or is refused.
+    pub fn resume(&self, place: Arc<Place>, until: Time, now: Time) -> Entry {
+        if place.is_granted() {
+            return Entry::In(self.slot(now));
+        }
+        if place.is_evicted() {
+            return Entry::Refused(self.refuse("shed"));
+        }
+        if now < until {
+            return Entry::Waiting(place, until);
+        }
+        match self.leave(&place, now) {
+            Some(slot) => Entry::In(slot),
+            None => Entry::Refused(self.refuse("queue_timeout")),
+        }
     }
 
     /// Gives up a place in line, at once. A slot that it had got meanwhile is the caller's.

@@ -16,6 +16,7 @@ pub struct Place(Lock<Bell>);
 struct Bell {
     called: bool,
     granted: bool,
+    evicted: bool,
     waker: Option<Waker>,
 }
 
@@ -34,6 +35,19 @@ impl Place {
     /// Has it been given what it waited for?
     pub(super) fn is_granted(&self) -> bool {
         self.0.lock().granted
+    }
+
+    /// Did it have to make room for something more important?
+    pub(super) fn is_evicted(&self) -> bool {
+        self.0.lock().evicted
+    }
+
+    /// It is out of the line, and called; whom to wake.
+    pub(super) fn evict(&self) -> Option<Waker> {
+        let mut bell = self.0.lock();
+        bell.evicted = true;
+        bell.called = true;
+        bell.waker.take()
     }
 
     /// It has what it waits for, and is called; whom to wake.

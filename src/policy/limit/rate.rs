@@ -5,7 +5,7 @@
 //! would keep a callee busy that works at exactly the allowed rate. A request of weight w conforms if the TAT it
 //! moves to, `max(TAT, now) + w · T`, is not more than `burst · T` ahead. It is a token bucket without the refilling.
 //!
-//! Those who may wait stand in a line, first come first served, and nothing is taken for them before their turn: one
+//! Those who may wait stand in a line, first come first served among equals, and nothing is taken for them before their turn: one
 //! who leaves owes nothing, and those behind move up. Whoever wakes serves everybody whose turn has come, so that a
 //! stalled event loop holds up nobody else.
 
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::lock::Lock;
 use super::place::Place;
+use super::priority::Priority;
 use crate::base::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::base::{ConfigError, Outbox, Rejection, RejectionKind, Source, Time};
 
@@ -82,6 +83,7 @@ pub enum Entry {
 struct Stand {
     place: Arc<Place>,
     weight: u64,
+    priority: Priority,
     /// When its owner will look by itself.
     due: Time,
 }
@@ -166,32 +168,37 @@ impl Rate {
             return None;
         }
         let weight = self.weight(cost);
-        self.pass(weight, now).then_some(Ration(weight))
+        self.pass(weight, 0, now).then_some(Ration(weight))
     }
 
     /// A ration of `cost` permits now, a place in line if its turn comes before `deadline`, or a refusal;
     /// without a deadline nobody waits.
-    pub fn enter(&self, cost: f64, deadline: Option<Time>, now: Time) -> Entry {
-        if let Some(ration) = self.take(cost, now) {
-            return Entry::In(ration);
-        }
+    pub fn enter(&self, cost: f64, priority: Priority, deadline: Option<Time>, now: Time) -> Entry {
         let weight = self.weight(cost);
+        let kept = priority.kept(self.tolerance, weight);
+        if self.waiting.load(Ordering::Relaxed) == 0 && self.pass(weight, kept, now) {
+            return Entry::In(Ration(weight));
+        }
         if weight > self.tolerance {
             return Entry::Refused(self.refuse("too_large", None));
         }
         let mut line = self.line.lock();
-        if line.is_empty() && self.pass(weight, now) {
+        let at = line.partition_point(|other| other.priority >= priority);
+        if at == 0 && self.pass(weight, kept, now) {
             return Entry::In(Ration(weight));
         }
-        let due = self.due(line.iter().map(|stand| stand.weight), weight);
+        let due = self.due(line.iter().take(at), weight, kept);
         let wait = Some(due.since(now));
         match deadline {
+            None if kept > 0 && self.would_pass(weight, now) => {
+                return Entry::Refused(self.refuse("shed", wait));
+            }
             None => return Entry::Refused(self.refuse("exhausted", wait)),
             Some(deadline) if due >= deadline => return Entry::Refused(self.refuse("deadline", wait)),
             Some(_) => {}
         }
         let place = Arc::new(Place::default());
-        line.push_back(Stand { place: Arc::clone(&place), weight, due });
+        line.insert(at, Stand { place: Arc::clone(&place), weight, priority, due });
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Entry::Waiting(place, due)
     }
@@ -213,7 +220,8 @@ impl Rate {
         let Some(at) = line.iter().position(|stand| Arc::ptr_eq(&stand.place, &place)) else {
             return Entry::Refused(self.refuse("deadline", None));
         };
-        let due = self.due(line.iter().take(at).map(|stand| stand.weight), line[at].weight);
+        let Stand { weight, priority, .. } = line[at];
+        let due = self.due(line.iter().take(at), weight, priority.kept(self.tolerance, weight));
         if deadline.is_some_and(|deadline| due >= deadline) {
             self.remove(&mut line, at, out);
             return Entry::Refused(self.refuse("deadline", Some(due.since(now))));
@@ -273,7 +281,7 @@ impl Rate {
     #[must_use]
     pub fn earliest(&self, cost: f64) -> Time {
         let line = self.line.lock();
-        self.due(line.iter().map(|stand| stand.weight), self.weight(cost))
+        self.due(line.iter(), self.weight(cost), 0)
     }
 
     /// The refusal of one that has waited in vain, or that cannot wait.
@@ -287,14 +295,19 @@ impl Rate {
         nanos(cost * self.interval)
     }
 
-    /// Moves the TAT on, if the request conforms.
+    /// Would a request of `weight` from which nothing is kept conform?
+    fn would_pass(&self, weight: u64, now: Time) -> bool {
+        self.due(std::iter::empty(), weight, 0) <= now
+    }
+
+    /// Moves the TAT on, if the request conforms with so much of the tolerance `kept` from it.
     #[inline]
-    fn pass(&self, weight: u64, now: Time) -> bool {
+    fn pass(&self, weight: u64, kept: u64, now: Time) -> bool {
         let now = now.as_nanos();
         if now < self.closed.load(Ordering::Relaxed) {
             return false;
         }
-        let latest = now.saturating_add(self.tolerance);
+        let latest = now.saturating_add(self.tolerance - kept);
         let mut tat = self.tat.load(Ordering::Relaxed);
         loop {
             let next = tat.max(now).saturating_add(weight);
@@ -308,22 +321,27 @@ impl Rate {
         }
     }
 
-    /// When a request of `weight` conforms that comes after those of these weights.
-    fn due(&self, ahead: impl Iterator<Item = u64>, weight: u64) -> Time {
-        let owed = ahead.fold(weight, u64::saturating_add);
+    /// When a request of `weight`, from which so much of the tolerance is `kept`, conforms after those `ahead`.
+    fn due<'a>(&self, ahead: impl Iterator<Item = &'a Stand>, weight: u64, kept: u64) -> Time {
+        let owed = ahead.map(|stand| stand.weight).fold(weight, u64::saturating_add);
         let tat = self.tat.load(Ordering::Acquire).saturating_add(owed);
-        Time::from_nanos(tat.saturating_sub(self.tolerance).max(self.closed.load(Ordering::Acquire)))
+        let from = tat.saturating_sub(self.tolerance - kept);
+        Time::from_nanos(from.max(self.closed.load(Ordering::Acquire)))
     }
 
     /// Gives everybody their ration whose turn it is.
     fn serve(&self, line: &mut VecDeque<Stand>, now: Time, out: &mut Outbox) {
-        while line.front().is_some_and(|first| self.pass(first.weight, now)) {
+        while line.front().is_some_and(|first| self.pass(first.weight, self.kept_from(first), now)) {
             if let Some(first) = line.pop_front() {
                 self.waiting.fetch_sub(1, Ordering::Relaxed);
                 out.wake(first.place.grant());
             }
         }
         self.call_first(line, out);
+    }
+
+    fn kept_from(&self, stand: &Stand) -> u64 {
+        stand.priority.kept(self.tolerance, stand.weight)
     }
 
     fn remove(&self, line: &mut VecDeque<Stand>, at: usize, out: &mut Outbox) {
@@ -335,7 +353,7 @@ impl Rate {
     /// Calls the first in line, if its turn comes sooner than it knows.
     fn call_first(&self, line: &mut VecDeque<Stand>, out: &mut Outbox) {
         let Some(first) = line.front_mut() else { return };
-        let due = self.due(std::iter::empty(), first.weight);
+        let due = self.due(std::iter::empty(), first.weight, self.kept_from(first));
         if due < first.due {
             first.due = due;
             out.wake(first.place.call());

@@ -2,9 +2,11 @@
 //!
 //! One word holds both numbers, `waiting:32 | in use:32`, so that "there is room and nobody is before me" is
 //! one look and taking the slot one compare-and-swap. While anybody waits both doors go through the lock, and a
-//! slot that comes back is handed to the first in line: newcomers never overtake (L4).
+//! slot that comes back is handed to the first in line: newcomers never overtake (L4), unless they are more
+//! important than all who wait. The line is in the order of [`Priority`], and of coming within one level.
 //!
-//! Whenever the lock is free: `waiting` is the length of the line, and if it is not zero every slot is in use.
+//! Whenever the lock is free: `waiting` is the length of the line, and if it is not zero every slot is in use
+//! that the first in line may have.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::task::Waker;
 
 use super::lock::Lock;
 use super::place::Place;
+use super::priority::Priority;
 use crate::base::sync::{AtomicU32, AtomicU64, Ordering};
 
 const ONE_WAITING: u64 = 1 << 32;
@@ -22,7 +25,14 @@ const IN_USE: u64 = ONE_WAITING - 1;
 pub struct Slots {
     word: AtomicU64,
     limit: AtomicU32,
-    line: Lock<VecDeque<Arc<Place>>>,
+    line: Lock<VecDeque<Stand>>,
+}
+
+/// One who waits.
+#[derive(Debug)]
+struct Stand {
+    place: Arc<Place>,
+    priority: Priority,
 }
 
 /// What came of asking for a slot.
@@ -34,6 +44,8 @@ pub enum Entry {
     Waiting(Arc<Place>),
     /// None is free, and the line is as long as it may be.
     Full,
+    /// The last ones that are free are kept for what is more important.
+    Shed,
 }
 
 impl Slots {
@@ -61,7 +73,11 @@ impl Slots {
     #[must_use]
     #[inline]
     pub fn take(&self) -> Option<u32> {
-        let limit = self.limit();
+        self.take_below(self.limit())
+    }
+
+    #[inline]
+    fn take_below(&self, limit: u32) -> Option<u32> {
         let mut word = self.word.load(Ordering::Relaxed);
         while word < u64::from(limit) {
             // The order is of no account between holders: what they share is guarded by whatever they share.
@@ -73,29 +89,38 @@ impl Slots {
         None
     }
 
-    /// Takes a slot, or a place in a line no longer than `max_queue`.
-    pub fn enter(&self, max_queue: u32) -> Entry {
-        if let Some(used) = self.take() {
-            return Entry::In(used);
+    /// Takes a slot, or a place in a line no longer than `max_queue`; and whom to wake, who had to leave it.
+    pub fn enter(&self, max_queue: u32, priority: Priority) -> (Entry, Option<Waker>) {
+        if let Some(used) = self.take_below(priority.share(self.limit())) {
+            return (Entry::In(used), None);
         }
         let mut line = self.line.lock();
+        let at = line.partition_point(|other| other.priority >= priority);
+        let mut evicted = None;
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             // A slot may have come back meanwhile, by the quick door: that is open while nobody waits.
-            let free = waiting(word) == 0 && in_use(word) < self.limit();
-            if !free && waiting(word) >= max_queue {
-                return Entry::Full;
+            let free = at == 0 && in_use(word) < priority.share(self.limit());
+            let full = waiting(word) >= max_queue;
+            if !free && full {
+                if at == line.len() {
+                    let kept = in_use(word) < self.limit();
+                    return (if kept { Entry::Shed } else { Entry::Full }, None);
+                }
+                // One goes and one comes: the word stays as it is.
+                evicted = line.pop_back().and_then(|last| last.place.evict());
+                break;
             }
             let new = if free { word + 1 } else { word + ONE_WAITING };
             match self.word.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) if free => return Entry::In(in_use(new)),
+                Ok(_) if free => return (Entry::In(in_use(new)), None),
                 Ok(_) => break,
                 Err(seen) => word = seen,
             }
         }
         let place = Arc::new(Place::default());
-        line.push_back(Arc::clone(&place));
-        Entry::Waiting(place)
+        line.insert(at, Stand { place: Arc::clone(&place), priority });
+        (Entry::Waiting(place), evicted)
     }
 
     /// Gives a slot back, to the first in line if there is one; whom to wake, outside of every lock.
@@ -120,22 +145,23 @@ impl Slots {
     }
 
     /// Lets the first in line in, if there is room.
-    fn grant(&self, line: &mut VecDeque<Arc<Place>>) -> Option<Waker> {
-        let word = self.word.load(Ordering::Acquire);
-        if waiting(word) == 0 || in_use(word) >= self.limit() {
+    fn grant(&self, line: &mut VecDeque<Stand>) -> Option<Waker> {
+        let used = in_use(self.word.load(Ordering::Acquire));
+        let priority = line.front()?.priority;
+        if used >= priority.share(self.limit()) {
             return None;
         }
         let first = line.pop_front()?;
         // While somebody waits the word changes under the lock only, which is ours: one step is enough.
         self.word.fetch_sub(ONE_WAITING - 1, Ordering::AcqRel);
-        first.grant()
+        first.place.grant()
     }
 
     /// Gives up a place in line at once. If it has been granted meanwhile the slot is the caller's: true.
     #[must_use = "a slot that was granted must be used or given back"]
     pub fn leave(&self, place: &Arc<Place>) -> bool {
         let mut line = self.line.lock();
-        let Some(at) = line.iter().position(|other| Arc::ptr_eq(other, place)) else {
+        let Some(at) = line.iter().position(|other| Arc::ptr_eq(&other.place, place)) else {
             return place.is_granted();
         };
         line.remove(at);
@@ -180,7 +206,11 @@ mod tests {
     use super::*;
 
     fn wait(slots: &Slots) -> Arc<Place> {
-        match slots.enter(u32::MAX) {
+        as_one(slots, Priority::Normal)
+    }
+
+    fn as_one(slots: &Slots, priority: Priority) -> Arc<Place> {
+        match slots.enter(u32::MAX, priority).0 {
             Entry::Waiting(place) => place,
             other => panic!("{other:?}"),
         }
@@ -189,7 +219,7 @@ mod tests {
     #[test]
     fn l4_first_come_first_served_and_nobody_overtakes() {
         let slots = Slots::new(1);
-        assert!(matches!(slots.enter(0), Entry::In(1)));
+        assert!(matches!(slots.enter(0, Priority::Normal).0, Entry::In(1)));
         let (first, second) = (wait(&slots), wait(&slots));
         assert_eq!(slots.load(), (1, 2));
         assert!(slots.give_back().is_none(), "nobody listens yet, but the call is kept");
@@ -215,9 +245,9 @@ mod tests {
     fn l4_the_line_is_as_long_as_it_may_be() {
         let slots = Slots::new(1);
         assert_eq!(slots.take(), Some(1));
-        assert!(matches!(slots.enter(0), Entry::Full));
-        assert!(matches!(slots.enter(1), Entry::Waiting(_)));
-        assert!(matches!(slots.enter(1), Entry::Full));
+        assert!(matches!(slots.enter(0, Priority::Normal).0, Entry::Full));
+        assert!(matches!(slots.enter(1, Priority::Normal).0, Entry::Waiting(_)));
+        assert!(matches!(slots.enter(1, Priority::Normal).0, Entry::Full));
     }
 
     #[test]
@@ -241,5 +271,61 @@ mod tests {
         drop(slots.give_back());
         assert!(place.is_granted());
         assert_eq!(slots.load(), (1, 0));
+    }
+
+    #[test]
+    fn the_more_important_stand_before_the_less_important() {
+        let slots = Slots::new(1);
+        assert_eq!(slots.take(), Some(1));
+        let [low, normal, high, other] = [Priority::Low, Priority::Normal, Priority::High, Priority::Normal]
+            .map(|priority| as_one(&slots, priority));
+        for next in [&high, &normal, &other, &low] {
+            drop(slots.give_back());
+            assert!(next.is_granted());
+        }
+        assert_eq!(slots.load(), (1, 0));
+    }
+
+    #[test]
+    fn a_full_line_sheds_its_least_important_last_comer_for_a_more_important_one() {
+        let slots = Slots::new(1);
+        assert_eq!(slots.take(), Some(1));
+        let [first, second] = [(); 2].map(|()| as_one(&slots, Priority::Low));
+        assert!(second.listen(Waker::noop().clone()));
+        let (entry, woken) = slots.enter(2, Priority::Normal);
+        assert!(matches!(entry, Entry::Waiting(_)) && woken.is_some());
+        assert!(second.is_evicted() && !first.is_evicted() && !slots.leave(&second));
+        assert!(matches!(slots.enter(2, Priority::Low).0, Entry::Full));
+        assert!(matches!(slots.enter(2, Priority::Normal).0, Entry::Waiting(_)));
+        assert!(matches!(slots.enter(2, Priority::Normal).0, Entry::Full), "its like it does not push out");
+        assert_eq!(slots.load(), (1, 2));
+    }
+
+    #[test]
+    fn some_slots_are_kept_from_the_low_ones() {
+        let slots = Slots::new(10);
+        for _ in 0..8 {
+            assert!(matches!(slots.enter(0, Priority::Low).0, Entry::In(_)));
+        }
+        assert!(matches!(slots.enter(0, Priority::Low).0, Entry::Shed));
+        let low = as_one(&slots, Priority::Low);
+        for _ in 0..2 {
+            assert!(
+                matches!(slots.enter(0, Priority::Normal).0, Entry::In(_)),
+                "they pass who wait below them"
+            );
+        }
+        assert!(
+            matches!(slots.enter(1, Priority::Normal).0, Entry::Waiting(_)),
+            "in the place of the low one"
+        );
+        assert!(low.is_evicted());
+        assert_eq!(slots.load(), (10, 1));
+        let last = as_one(&slots, Priority::Low);
+        for _ in 0..4 {
+            assert!(!last.is_granted());
+            drop(slots.give_back());
+        }
+        assert_eq!((last.is_granted(), slots.load()), (true, (8, 0)));
     }
 }

@@ -6,9 +6,11 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::resume::{Input, unmistakable};
-use super::wait::{Look, Nap};
+use super::wait::{self, Look, Nap};
 use crate::pipeline::Pause;
+use crate::python::convert;
 use crate::python::once::intern;
+use crate::runtime::clock::{self, Busy};
 
 /// A sleep of ours, to be awaited once.
 #[pyclass(frozen, weakref, module = "holdfast._native")]
@@ -32,6 +34,20 @@ impl Rest {
             Look::Raised(error) => Err(unmistakable(py, error, "coroutine")),
         }
     }
+}
+
+/// Sleeps for `seconds`, with the GIL released.
+#[pyfunction]
+pub fn pause(py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
+    let until = clock::now().after(convert::span("seconds", seconds)?);
+    wait::blocking(py, until.into(), Busy::idle()).map(drop)
+}
+
+/// An awaitable that ends after `seconds`.
+#[pyfunction]
+pub fn apause(py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<Rest> {
+    let until = clock::now().after(convert::span("seconds", seconds)?);
+    Rest::until(py, until.into())
 }
 
 #[pymethods]

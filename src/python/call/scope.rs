@@ -13,11 +13,29 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::base::Dice as _;
+use crate::policy::limit::Priority;
 use crate::policy::timeout::{Expiry, Which};
+use crate::python::convert;
 use crate::python::once::{Once, intern};
 use crate::python::switches;
 use crate::runtime::clock;
 use crate::runtime::dice::ThreadDice;
+
+/// What calls inside of a call or a block take over from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inherited {
+    /// By when they must be over.
+    pub deadline: Option<Expiry>,
+    /// How important they are.
+    pub priority: Priority,
+}
+
+impl Inherited {
+    /// Is there nothing to take over?
+    fn is_nothing(&self) -> bool {
+        self.deadline.is_none() && self.priority == Priority::Normal
+    }
+}
 
 /// One attempt, as `holdfast.current_attempt()` shows it.
 #[pyclass(frozen, weakref, module = "holdfast._native")]
@@ -28,7 +46,7 @@ pub struct Scope {
     salt: u64,
     number: u32,
     node: Option<Py<PyAny>>,
-    deadline: Option<Expiry>,
+    inherited: Inherited,
     /// The clock that runs while we wait for the user's code; none in the consumer's time.
     binding: Mutex<Option<Expiry>>,
     cut: AtomicBool,
@@ -36,22 +54,17 @@ pub struct Scope {
 
 impl Scope {
     /// A new attempt's scope.
-    pub fn new(
-        (call_id, salt): CallId,
-        number: u32,
-        node: Option<Py<PyAny>>,
-        deadline: Option<Expiry>,
-    ) -> Self {
-        if deadline.is_some() {
-            DEADLINES.fetch_add(1, Ordering::Relaxed);
+    pub fn new((call_id, salt): CallId, number: u32, node: Option<Py<PyAny>>, inherited: Inherited) -> Self {
+        if !inherited.is_nothing() {
+            HEIRLOOMS.fetch_add(1, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
-        Self { call_id, salt, number, node, deadline, binding, cut: AtomicBool::new(false) }
+        Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false) }
     }
 
-    /// The deadline that calls inside inherit.
-    pub const fn inherited(&self) -> Option<Expiry> {
-        self.deadline
+    /// What calls inside inherit.
+    pub const fn inherited(&self) -> Inherited {
+        self.inherited
     }
 
     /// The identity of its call.
@@ -72,8 +85,8 @@ impl Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        if self.deadline.is_some() {
-            DEADLINES.fetch_sub(1, Ordering::Relaxed);
+        if !self.inherited.is_nothing() {
+            HEIRLOOMS.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -86,7 +99,7 @@ impl Scope {
         self.call_id
     }
 
-    /// The attempt's number, counted from 1 over the whole call; 0 for a block under `deadline()`.
+    /// The attempt's number, counted from 1 over the whole call; 0 for a block under `deadline()` or `priority()`.
     #[getter]
     const fn number(&self) -> u32 {
         self.number
@@ -119,10 +132,16 @@ impl Scope {
         format!("holdfast-{:016x}-{:x}", self.salt, self.call_id)
     }
 
+    /// How important its call is: "low", "normal" or "high".
+    #[getter]
+    const fn priority(&self) -> &'static str {
+        self.inherited.priority.as_str()
+    }
+
     /// Seconds until the whole call's deadline, not below 0; `None` without one.
     #[getter]
     fn time_left(&self) -> Option<f64> {
-        self.deadline.map(|expiry| expiry.at.since(clock::now()).as_secs_f64())
+        self.inherited.deadline.map(|expiry| expiry.at.since(clock::now()).as_secs_f64())
     }
 
     /// Seconds a blocking read may still take, not below 0; `None` while no clock runs.
@@ -151,11 +170,18 @@ impl Scope {
 /// The scope of `with deadline(seconds):`, inside an outer deadline if there is one.
 #[pyfunction]
 pub fn deadline_scope(py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<Scope> {
-    let limit = crate::python::convert::positive_span("seconds", seconds)?;
+    let limit = convert::positive_span("seconds", seconds)?;
     let own = Expiry { at: clock::now().after(limit), which: Which::Total, limit };
     let outer = inherited(py)?;
-    let deadline = outer.filter(|outer| outer.at < own.at).unwrap_or(own);
-    Ok(Scope::new(next_call_id(), 0, None, Some(deadline)))
+    let deadline = outer.deadline.filter(|outer| outer.at < own.at).unwrap_or(own);
+    Ok(Scope::new(next_call_id(), 0, None, Inherited { deadline: Some(deadline), ..outer }))
+}
+
+/// The scope of `with priority(level):`, under the outer deadline if there is one.
+#[pyfunction]
+pub fn priority_scope(py: Python<'_>, level: &Bound<'_, PyAny>) -> PyResult<Scope> {
+    let priority = convert::choice("level", level, "'low', 'normal', 'high'", Priority::from_name)?;
+    Ok(Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }))
 }
 
 /// A call's number, which no other call of this process has, and a random word.
@@ -167,29 +193,30 @@ pub fn next_call_id() -> CallId {
     (NEXT.fetch_add(1, Ordering::Relaxed), ThreadDice.roll())
 }
 
-/// How many scopes there are with a deadline to inherit. While there is none nobody needs to look. Whoever could
-/// inherit one has been handed its scope by the thread that made it, and so sees it counted.
-static DEADLINES: AtomicUsize = AtomicUsize::new(0);
+/// How many scopes there are with something to inherit. While there is none nobody needs to look. Whoever could
+/// inherit it has been handed its scope by the thread that made it, and so sees it counted.
+static HEIRLOOMS: AtomicUsize = AtomicUsize::new(0);
 
-/// The deadline of the call or block that we are inside of.
-pub fn inherited(py: Python<'_>) -> PyResult<Option<Expiry>> {
-    if DEADLINES.load(Ordering::Relaxed) == 0 {
-        return Ok(None);
+/// What the call or block that we are inside of hands down.
+pub fn inherited(py: Python<'_>) -> PyResult<Inherited> {
+    if HEIRLOOMS.load(Ordering::Relaxed) == 0 {
+        return Ok(Inherited::default());
     }
     let scope = current(py)?;
-    Ok(scope.as_ref().and_then(|scope| scope.cast::<Scope>().ok()?.get().inherited()))
+    let scope = scope.as_ref().and_then(|scope| scope.cast::<Scope>().ok());
+    Ok(scope.map(|scope| scope.get().inherited()).unwrap_or_default())
 }
 
-/// Is there surely no deadline to inherit, and no switch thrown? It drops nothing that PyO3 would have to be attached for.
+/// Is there surely nothing to inherit, and no switch thrown? It drops nothing that PyO3 would have to be attached for.
 #[inline]
 pub fn is_free(py: Python<'_>) -> bool {
     switches::are_untouched()
-        && (DEADLINES.load(Ordering::Relaxed) == 0 || is_scopeless(py) || inherits_none(py))
+        && (HEIRLOOMS.load(Ordering::Relaxed) == 0 || is_scopeless(py) || inherits_nothing(py))
 }
 
 #[cold]
-fn inherits_none(py: Python<'_>) -> bool {
-    matches!(inherited(py), Ok(None))
+fn inherits_nothing(py: Python<'_>) -> bool {
+    inherited(py).is_ok_and(|inherited| inherited.is_nothing())
 }
 
 /// Are we inside of no scope at all?

@@ -8,7 +8,7 @@ use super::flow::Flow;
 use super::guard::GuardRef;
 use super::history;
 use super::raw::Visitor;
-use super::scope::{self, CallId, Scope};
+use super::scope::{self, CallId, Inherited, Scope};
 use crate::base::{Event, EventKind, NodeId, Rejection, Time, Verdict};
 use crate::pipeline::{Attempt, Costs, Execution, Finish, Moment, Step, Target};
 use crate::policy::breaker::{Breaker, Permit};
@@ -103,13 +103,15 @@ impl Call {
         guard.keep_beating()?;
         let plan = guard.plan();
         let key = guard.key(py, &plan, self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?;
-        let costs = if self.passes {
+        let mut costs = if self.passes {
             Costs::default()
         } else {
             guard.wiring().weights.weigh(self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)))?
         };
-        let inherited = if self.passes { None } else { scope::inherited(py)? };
-        let (execution, step) = moment(|at| Execution::start_weighed(plan, key, costs, inherited, at));
+        let Inherited { deadline, priority } =
+            if self.passes { Inherited::default() } else { scope::inherited(py)? };
+        costs.priority = priority;
+        let (execution, step) = moment(|at| Execution::start_weighed(plan, key, costs, deadline, at));
         self.execution = Some(execution);
         Ok(step)
     }
@@ -371,14 +373,17 @@ impl Call {
     pub fn new_scope(&mut self, py: Python<'_>, attempt: &Attempt) -> PyResult<Option<Py<Scope>>> {
         let guard = self.guard.get();
         let plan = &guard.wiring().plan;
-        let deadline = self.execution.as_ref().and_then(Execution::deadline);
+        let inherited = self.execution.as_ref().map_or_else(Inherited::default, |execution| Inherited {
+            deadline: execution.deadline(),
+            priority: execution.priority(),
+        });
         let pooled = matches!(plan.target, Target::Roster(_));
-        if deadline.is_none() && !pooled && plan.retry.is_none() && !plan.timeout.is_on() {
+        if inherited.deadline.is_none() && !pooled && plan.retry.is_none() && !plan.timeout.is_on() {
             return Ok(None);
         }
         let id = *self.id.get_or_insert_with(scope::next_call_id);
         let node = guard.callee().node(py, attempt);
-        Py::new(py, Scope::new(id, attempt.number, node, deadline)).map(Some)
+        Py::new(py, Scope::new(id, attempt.number, node, inherited)).map(Some)
     }
 }
 

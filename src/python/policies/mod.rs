@@ -3,6 +3,7 @@
 //! The public classes of the same names subclass them to add docstrings, types and the decorator form.
 
 mod breaker;
+mod chaos;
 mod hedge;
 mod limit;
 mod pipeline;
@@ -10,6 +11,7 @@ mod retry;
 mod timeout;
 
 pub use breaker::{BreakerMetrics, CircuitBreaker, GuardStep, Permit};
+pub use chaos::Chaos;
 pub use hedge::HedgePolicy;
 pub use limit::{ConcurrencyLimit, LimitMetrics, RateLimit, RateMetrics, Weights, limits};
 pub use pipeline::{Answers, Parts, Pipeline};

@@ -14,7 +14,7 @@ use crate::pipeline::{Plan, Target};
 use crate::policy::timeout::Phase;
 use crate::python::apart;
 use crate::python::call::coroutine::{State, recorded, suspend};
-use crate::python::call::scope::{self, Scope};
+use crate::python::call::scope::{self, Inherited, Scope};
 use crate::python::call::{Callee, foreign, history};
 use crate::python::once::intern;
 use crate::runtime::clock;
@@ -84,7 +84,8 @@ pub(super) unsafe fn begin(
 #[expect(unsafe_code, reason = "an owned pointer")]
 unsafe fn equip(py: Python<'_>, inside: &mut Inside, plan: &Plan) -> bool {
     let deadline = plan.deadline(inside.began);
-    let scope = Scope::new(scope::next_call_id(), 1, None, deadline);
+    let inherited = Inherited { deadline, ..Inherited::default() };
+    let scope = Scope::new(scope::next_call_id(), 1, None, inherited);
     if plan.timeout.is_on() {
         scope.wait_until(plan.timeout.binding(Phase::Answer, deadline, inside.began, inside.began));
     }
