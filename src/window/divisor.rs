@@ -32,7 +32,7 @@ impl Divisor {
         if n >> 63 != 0 {
             return n / self.by;
         }
-        (u128::from(n) * u128::from(self.factor) >> self.shift) as u64
+        ((u128::from(n) * u128::from(self.factor)) >> self.shift) as u64
     }
 }
 

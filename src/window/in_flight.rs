@@ -84,12 +84,18 @@ impl InFlight {
         let mut word = bucket.count.load(Ordering::Acquire);
         loop {
             let held = Held::unpack(word);
+            // Mostly somebody is there, or was there just now.
+            if held.is_of(era, tick) && held.count < COUNT_MAX {
+                match replace(&bucket.count, word, word + 1) {
+                    Ok(()) => return true,
+                    Err(seen) => word = seen,
+                }
+                continue;
+            }
             let (count, moved) = if held.count == 0 || era.is_after(held.era) {
                 (1, 0)
-            } else if held.era != era || held.tick == tick && held.count == COUNT_MAX {
+            } else if held.era != era || held.tick == tick {
                 return false;
-            } else if held.tick == tick {
-                (held.count + 1, 0)
             } else if self.tick(bucket.latest.load(Ordering::Relaxed)) > self.tick(start.as_nanos()) {
                 // Others have come a whole ring later: by their clock this call is old already.
                 return self.shift(era, 1);
@@ -112,12 +118,11 @@ impl InFlight {
         let mut word = bucket.count.load(Ordering::Relaxed);
         loop {
             let held = Held::unpack(word);
-            if held.era != era || held.tick != tick {
+            if !held.is_of(era, tick) {
                 self.shift(era, u64::MAX);
                 return;
             }
-            let new = Held { count: held.count.saturating_sub(1), ..held };
-            match replace(&bucket.count, word, new.pack()) {
+            match replace(&bucket.count, word, word - held.count.min(1)) {
                 Ok(()) => return,
                 Err(seen) => word = seen,
             }
@@ -193,6 +198,11 @@ impl Held {
             tick: (word >> COUNT_BITS) & TICK_MAX,
             count: word & COUNT_MAX,
         }
+    }
+
+    #[inline]
+    const fn is_of(self, era: Era, tick: u64) -> bool {
+        self.era.number() == era.number() && self.tick == tick
     }
 
     fn pack(self) -> u64 {

@@ -54,7 +54,10 @@ impl Breaker {
     #[must_use]
     #[inline]
     pub fn admit_fast(&self, now: Time) -> Option<Permit> {
-        if self.memory.is_some() { self.admit_remembered(now) } else { self.admit_plain(now) }
+        match &self.memory {
+            Some(memory) => self.admit_remembered(memory, now),
+            None => self.admit_plain(now),
+        }
     }
 
     /// The same where [no rule remembers or times calls](Breaker::is_plain).
@@ -74,13 +77,21 @@ impl Breaker {
 
     /// The same where the rules remember calls.
     #[inline]
-    fn admit_remembered(&self, now: Time) -> Option<Permit> {
+    fn admit_remembered(&self, memory: &Memory, now: Time) -> Option<Permit> {
         let word = self.cell.word();
-        match word.mode() {
-            State::Closed if self.overdue(word, now).is_some() => None,
-            State::Closed | State::ForcedClosed | State::Disabled => Some(self.let_in(word, now)),
-            _ => None,
+        let held = word.is(State::ForcedClosed) || word.is(State::Disabled);
+        if !held && !word.is(State::Closed) {
+            return None;
         }
+        let mut permit = Permit::new(word, now);
+        if !held && let Some(calls) = &memory.in_flight {
+            if calls.older(word.era(), now) > 0 && self.overdue(word, now).is_some() {
+                return None;
+            }
+            permit.followed = calls.enter(word.era(), now);
+        }
+        count(&self.cell.counters.admitted);
+        Some(permit)
     }
 
     /// Do failures in a row alone open it, so that the fast doors remember nothing else and look at no time? It
@@ -142,7 +153,6 @@ impl Breaker {
     }
 
     /// The trip that calls under way have caused by lasting too long (B22).
-    #[inline]
     fn overdue(&self, word: Word, now: Time) -> Option<Trip> {
         let memory = self.memory.as_deref().filter(|memory| memory.stuck(word.era(), now) > 0)?;
         self.trip(word, Some(memory), now)

@@ -114,11 +114,11 @@ impl Breaker {
     #[inline]
     fn settle_ok_timed(&self, permit: Permit, now: Time) -> Result<(), Permit> {
         let word = self.cell.word();
-        if permit.stamp != word.stamp() || permit.lease.is_some() || word.mode() == State::Shadow {
+        if permit.stamp != word.stamp() || permit.lease.is_some() || word.is(State::Shadow) {
             return Err(permit);
         }
         let slow = permit.is_slow(now, self.config.slow_call);
-        if word.mode() == State::Closed {
+        if word.is(State::Closed) {
             let era = word.era();
             if let Some(memory) = &self.memory {
                 if slow || memory.stuck(era, now) > 0 || !memory.window.record_good(era, now) {

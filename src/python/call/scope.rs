@@ -250,6 +250,45 @@ fn current(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     }
 }
 
+/// Makes a scope the current one; the token by which it [ends](leave), or null with an exception set.
+///
+/// # Safety
+///
+/// This thread is attached, and the scope is alive.
+#[inline]
+#[expect(unsafe_code, reason = "PyO3 has no context variables")]
+pub unsafe fn enter(py: Python<'_>, scope: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    match variable(py) {
+        // SAFETY: this is a live context variable, and a live scope.
+        Ok(variable) => unsafe { ffi::PyContextVar_Set(variable.as_ptr(), scope) },
+        Err(error) => {
+            error.restore(py);
+            ptr::null_mut()
+        }
+    }
+}
+
+/// What was current before [`enter`] is so again: in the same context, for calls end in the order in which they
+/// began.
+///
+/// # Safety
+///
+/// This thread is attached, and no exception is set. The token is what `enter` gave, and is given away.
+#[inline]
+#[expect(unsafe_code, reason = "PyO3 has no context variables")]
+pub unsafe fn leave(py: Python<'_>, token: *mut ffi::PyObject) {
+    // SAFETY: this is a live context variable, and a live token of it.
+    unsafe {
+        if let Ok(variable) = variable(py)
+            && ffi::PyContextVar_Reset(variable.as_ptr(), token) < 0
+        {
+            // For want of memory, or because somebody has swapped the context under us: that one is not ours.
+            ffi::PyErr_WriteUnraisable(variable.as_ptr());
+        }
+        ffi::Py_DECREF(token);
+    }
+}
+
 /// Makes a scope, or what was there before one, the current one: an owned reference to what was there, or
 /// null with an exception set.
 ///
