@@ -5,12 +5,12 @@ from __future__ import annotations
 from holdfast import _native, _probe, _wrap
 from holdfast._detector import Detector
 from holdfast._exceptions import refuse
-from holdfast._values import Value, is_text
+from holdfast._values import DEFAULT, Default, Value, is_text
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from holdfast._probe import Probe
     from holdfast._values import Seconds
@@ -24,7 +24,7 @@ class Node(Value):
     Args:
         name: Its name, unique in its manager.
         target: A callable of any colour, a LangChain Runnable, or a client (usable through ``@manager``
-            only).
+            only). Left out: the node is its name and address, for functions under ``@manager``.
         address: Its origin for native probes, such as ``"http://127.0.0.1:8000"``. ``None``: the client's
             own.
         weight: Its share relative to the other nodes of its tier: finite, above 0.
@@ -50,7 +50,7 @@ class Node(Value):
     def __init__(
         self,
         name: str,
-        target: Any,
+        target: Any = DEFAULT,
         *,
         address: str | None = None,
         weight: float = 1.0,
@@ -60,6 +60,8 @@ class Node(Value):
     ) -> None:
         if not is_text(name):
             raise refuse("name", "be a non-empty string", name)
+        if isinstance(target, Default):
+            target = no_target
         if not (callable(target) or _wrap.is_runnable(target) or _is_client(target)):
             raise _wrap.bad_target("be callable, a LangChain Runnable or a client", target)
         if address is not None and not is_text(address):
@@ -103,6 +105,9 @@ class Heartbeat(Value):
         detector: Who judges: a :class:`ThresholdDetector`, a :class:`DeadlineDetector` or a
             :class:`PhiAccrualDetector`, as a template for each node's own. ``None``: the two thresholds above;
             without a probe, silence of ``interval`` times ``failure_threshold``.
+        clears_traffic: Let ``recovery_threshold`` answers in a row also clear what traffic has found: the node's
+            open breaker closes. ``False``: an answer to a probe does not show that calls go well, so only calls
+            clear it. ``True`` is for a probe that does what calls do.
 
     Raises:
         ConfigurationError: A field is out of range or of the wrong type.
@@ -116,6 +121,7 @@ class Heartbeat(Value):
         "jitter",
         "detector",
         "probe",
+        "clears_traffic",
     )
 
     interval: Seconds
@@ -125,6 +131,7 @@ class Heartbeat(Value):
     jitter: float
     detector: Detector | None
     probe: Any  # a callable of a node: the user's own, or one of ours
+    clears_traffic: bool
 
     def __init__(
         self,
@@ -136,13 +143,23 @@ class Heartbeat(Value):
         jitter: float = 0.1,
         detector: Detector | None = None,
         probe: Probe | None = None,
+        clears_traffic: bool = False,
     ) -> None:
+        if not isinstance(clears_traffic, bool):
+            raise refuse("clears_traffic", "be True or False", clears_traffic)
         if detector is not None and not isinstance(detector, Detector):
             rule = "be a ThresholdDetector, a DeadlineDetector, a PhiAccrualDetector or None"
             raise refuse("detector", rule, detector)
         asks = probe is not None
         _native.check_heartbeat(
-            interval, failure_threshold, recovery_threshold, timeout, jitter, detector, asks
+            interval,
+            failure_threshold,
+            recovery_threshold,
+            timeout,
+            jitter,
+            detector,
+            asks,
+            clears_traffic,
         )
         self._set(
             interval=interval,
@@ -152,13 +169,15 @@ class Heartbeat(Value):
             jitter=jitter,
             detector=detector,
             probe=None if probe is None else _probe.checked(probe, timeout),
+            clears_traffic=clears_traffic,
         )
 
     def _row(self) -> tuple[Any, ...]:
         """What the native side is told of it."""
         asks = self.probe is not None
         thresholds = self.failure_threshold, self.recovery_threshold
-        return self.interval, *thresholds, self.timeout, self.jitter, self.detector, asks
+        rest = self.jitter, self.detector, asks, self.clears_traffic
+        return self.interval, *thresholds, self.timeout, *rest
 
     def aprobe(self, node: Node) -> Coroutine[Any, Any, bool]:
         """Asks the node once, awaited: is there a sign of life within ``timeout``?
@@ -171,6 +190,11 @@ class Heartbeat(Value):
         if self.probe is None:
             raise refuse("probe", "be given to ask by it", self.probe)
         return _probe.ask(self.probe, node, self.timeout)
+
+
+def no_target(*_args: object, **_kwargs: object) -> NoReturn:
+    """The target of a node that was given none."""
+    raise refuse("target", "be given to each node, or the manager used as a decorator", None)
 
 
 def _is_client(target: object) -> bool:

@@ -215,6 +215,21 @@ impl Roster {
         self.pool.finish(seat.node, verdict, took, now, out);
     }
 
+    /// The heartbeat of `node` came. Where it is trusted to, it clears what traffic has said as well (P8): the
+    /// node's breaker closes.
+    pub fn beat(&self, node: NodeId, now: Time, out: &mut Outbox) {
+        if !self.pool.beat(node, now, out) {
+            return;
+        }
+        match self.breaker(node) {
+            Some(breaker) => {
+                breaker.vouch(now, out);
+                self.follow(node, &breaker, now, out);
+            }
+            None => self.pool.acquit(node, Evidence::Breaker, now, out),
+        }
+    }
+
     /// When the next node may be asked again, as far as anybody knows.
     #[must_use]
     pub fn earliest(&self, now: Time) -> Option<Time> {

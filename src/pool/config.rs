@@ -117,6 +117,9 @@ pub struct HeartbeatConfig {
     pub detector: DetectorConfig,
     /// Are the nodes asked? False: they are only heard, and silence is what convicts. Default true.
     pub asks: bool,
+    /// Do `recovery_threshold` beats in a row also clear what traffic has said against a node? Default false:
+    /// an answer to a ping does not show that calls go well (P8).
+    pub clears_traffic: bool,
 }
 
 impl Default for HeartbeatConfig {
@@ -129,6 +132,7 @@ impl Default for HeartbeatConfig {
             jitter: 0.1,
             detector: DetectorConfig::Counting,
             asks: true,
+            clears_traffic: false,
         }
     }
 }

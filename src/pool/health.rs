@@ -76,14 +76,18 @@ impl Members {
 
     // ---- shares ----
 
-    /// Computes the nodes' shares anew, once per interval; the first one begins with the first call.
-    pub(super) fn rebalance_if_due(&mut self, now: Time, out: &mut Outbox) {
-        let Some(interval) = self.rebalance_interval else { return };
+    /// Computes the nodes' shares anew, once per interval, and says when it will be over next. The first one
+    /// begins with the first look.
+    pub(super) fn rebalance_if_due(&mut self, now: Time, out: &mut Outbox) -> Option<Time> {
+        let interval = self.rebalance_interval?;
         let due = *self.next_rebalance.get_or_insert_with(|| now.after(interval));
-        if now >= due {
-            self.next_rebalance = Some(now.after(interval));
-            self.rebalance(now, out);
+        if now < due {
+            return Some(due);
         }
+        self.rebalance(now, out);
+        let next = now.after(interval);
+        self.next_rebalance = Some(next);
+        Some(next)
     }
 
     fn rebalance(&mut self, now: Time, out: &mut Outbox) {

@@ -21,10 +21,12 @@ mod balancer;
 mod config;
 mod cooldown;
 mod detector;
+mod evidence;
 mod failover;
 mod health;
 mod heartbeat;
 mod load;
+mod looks;
 mod members;
 mod node;
 mod operator;
@@ -45,14 +47,13 @@ pub use recovery::{Ill, Recovery, RecoveryConfig, Treatment};
 pub use reliability::{Record, Reliability};
 pub use view::{Cooling, Evidence, NodeState, NodeView};
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::base::{ConfigError, Dice, NodeId, Outbox, Source, Time, Verdict};
 use members::Members;
-use pick::{Wish, find, may_be_asked};
+use pick::Wish;
 
 /// A set of nodes behind one lock, which is held for short, pure moments only: no caller's closure
 /// runs under it (R3).
@@ -231,10 +232,43 @@ impl Pool {
         }
     }
 
-    /// Computes the nodes' shares anew if the interval is over. Calls that end do so too, so this is for
-    /// whoever wants it on time.
-    pub fn rebalance_if_due(&self, now: Time, out: &mut Outbox) {
-        self.members.lock().rebalance_if_due(now, out);
+    // ---- what reliability is made of ----
+
+    /// From now on the reliability of the nodes is watched; those that join are watched by themselves.
+    pub fn watch(&self, now: Time) {
+        self.members.lock().nodes.iter_mut().for_each(|node| node.watch(now));
+    }
+
+    /// A call that these nodes failed has ended well all the same.
+    pub fn handled<'a>(&self, failed: impl Iterator<Item = &'a str>) {
+        let mut members = self.members.lock();
+        for name in failed {
+            if let Ok(node) = members.named(name) {
+                node.handled();
+            }
+        }
+    }
+
+    /// The restarts of `node` are used up until `until`: so long it cannot come back without help. None: it
+    /// is being restarted.
+    pub fn give_up(&self, node: NodeId, until: Option<Time>) {
+        if let Some(node) = self.members.lock().get_mut(node) {
+            node.give_up(until);
+        }
+    }
+
+    // ---- shares ----
+
+    /// Are the nodes' shares computed anew now and then?
+    #[must_use]
+    pub fn rebalances(&self) -> bool {
+        self.members.lock().rebalance_interval.is_some()
+    }
+
+    /// Computes the nodes' shares anew if the interval is over, and says when it will be over next. Calls that
+    /// end do so too, so this is for whoever wants it on time.
+    pub fn rebalance_if_due(&self, now: Time, out: &mut Outbox) -> Option<Time> {
+        self.members.lock().rebalance_if_due(now, out)
     }
 
     /// `node`, which is out, shows a sign of life: its breaker admits a probe.
@@ -244,9 +278,10 @@ impl Pool {
 
     // ---- heartbeat ----
 
-    /// The heartbeat of `node` came.
-    pub fn beat(&self, node: NodeId, now: Time, out: &mut Outbox) {
-        self.members.lock().beat(node, now, out);
+    /// The heartbeat of `node` came. True if traffic still speaks against it and its heartbeat is trusted to
+    /// clear that (P8): then its breaker is to be closed, and [`Pool::acquit`] said.
+    pub fn beat(&self, node: NodeId, now: Time, out: &mut Outbox) -> bool {
+        self.members.lock().beat(node, now, out)
     }
 
     /// The heartbeat of `node` stayed away because of `reason`, a few words without secrets. Counts for
@@ -282,117 +317,5 @@ impl Pool {
     /// Whoever asked the nodes before has stopped: all are due at once, and nobody is late.
     pub fn restart_heartbeat(&self) {
         self.members.lock().restart_heartbeat();
-    }
-
-    // ---- looks ----
-
-    /// How many nodes a call could be sent to. `admissible` is asked with no lock held; not in panic.
-    pub fn ready_count(&self, admissible: &mut dyn FnMut(NodeId) -> bool, now: Time) -> usize {
-        let (may, panic): (Vec<NodeId>, bool) = {
-            let members = self.members.lock();
-            let may = |n: &&node::Node| may_be_asked(n, &members.cooldowns, members.panic, now);
-            (members.nodes.iter().filter(may).map(|n| n.id).collect(), members.panic)
-        };
-        may.into_iter().filter(|&node| panic || admissible(node)).count()
-    }
-
-    /// When it is worth asking again while no node is ready, where that is known: the earliest moment
-    /// some node may be back, possibly in the past by now. `breaker` tells when a node's
-    /// breaker will admit a call, and is asked with no lock held; what the heartbeat may say is known
-    /// here; an outside monitor is not foreseeable.
-    pub fn earliest(&self, breaker: &mut dyn FnMut(NodeId) -> Option<Time>, now: Time) -> Option<Time> {
-        let hopeful: Vec<(NodeId, Option<Time>)> = {
-            let members = self.members.lock();
-            let nodes = members.nodes.iter();
-            nodes
-                .filter(|n| n.open_to_traffic() && !n.convicted_by(Evidence::Report))
-                .filter_map(|n| {
-                    let by_heartbeat = n.convicted_by(Evidence::Heartbeat);
-                    let beats = if by_heartbeat { Some(members.heartbeat_may_acquit(n.id)?) } else { None };
-                    let cool = members.cooldowns.until(&n.config.domains, now).map(|(until, ..)| until);
-                    Some((n.id, beats.max(cool).max(n.conduct.out_until(now))))
-                })
-                .collect()
-        };
-        hopeful.into_iter().filter_map(|(node, known)| known.max(breaker(node))).min()
-    }
-
-    /// Every node as it is at the moment, in the order they joined.
-    #[must_use]
-    pub fn views(&self, now: Time) -> Vec<NodeView> {
-        let members = self.members.lock();
-        let view = |n: &node::Node| {
-            let cooling = members.cooldowns.until(&n.config.domains, now);
-            n.view(cooling, now, members.usual(now), members.share_of(n, now))
-        };
-        members.nodes.iter().map(view).collect()
-    }
-
-    /// One node as it is at the moment; none if it has left.
-    #[must_use]
-    pub fn view(&self, node: NodeId, now: Time) -> Option<NodeView> {
-        let members = self.members.lock();
-        let node = &members.nodes[find(&members.nodes, node)?];
-        let cooling = members.cooldowns.until(&node.config.domains, now);
-        Some(node.view(cooling, now, members.usual(now), members.share_of(node, now)))
-    }
-
-    /// The node of this name.
-    #[must_use]
-    pub fn id_of(&self, name: &str) -> Option<NodeId> {
-        self.members.lock().id_of(name)
-    }
-
-    /// The name of a node; empty for one that has left.
-    #[must_use]
-    pub fn name_of(&self, node: NodeId) -> Arc<str> {
-        self.members.lock().name(node)
-    }
-
-    /// The heartbeat that asks `node`, if one does.
-    #[must_use]
-    pub fn asked_by(&self, node: NodeId) -> Option<HeartbeatConfig> {
-        let members = self.members.lock();
-        members.schedule.due_of(node)?;
-        members.schedule.config_of(node).cloned()
-    }
-
-    /// From now on the reliability of the nodes is watched; those that join are watched by themselves.
-    pub fn watch(&self, now: Time) {
-        self.members.lock().nodes.iter_mut().for_each(|node| node.watch(now));
-    }
-
-    /// A call that these nodes failed has ended well all the same.
-    pub fn handled<'a>(&self, failed: impl Iterator<Item = &'a str>) {
-        let mut members = self.members.lock();
-        for name in failed {
-            if let Ok(node) = members.named(name) {
-                node.handled();
-            }
-        }
-    }
-
-    /// What the nodes' reliability is made of, in the order they joined.
-    #[must_use]
-    pub fn records(&self, now: Time) -> Vec<(Arc<str>, Record)> {
-        let members = self.members.lock();
-        // What a report has said, only another takes back.
-        let record = |n: &node::Node| n.record(!n.convicted_by(Evidence::Report), now);
-        members.nodes.iter().map(|n| (n.config.name.clone(), record(n))).collect()
-    }
-
-    /// What it has lived through.
-    #[must_use]
-    pub fn metrics(&self) -> PoolMetrics {
-        let members = self.members.lock();
-        let totals = &members.totals;
-        let mean = u32::try_from(totals.recoveries).ok().filter(|&n| n > 0);
-        PoolMetrics {
-            nodes: members.nodes.len(),
-            in_flight: members.nodes.iter().map(|n| u64::from(n.in_flight())).sum(),
-            failures: totals.failures,
-            recoveries: totals.recoveries,
-            mean_recovery_time: mean.map(|n| totals.recovery_time / n),
-        }
     }
 }

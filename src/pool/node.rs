@@ -89,6 +89,10 @@ pub(super) struct Node {
     pub(super) factor: f64,
     latency: Option<f64>,
     last_error: Option<Arc<str>>,
+    /// Beats in a row since the last miss, and since its breaker spoke against it.
+    beats: u32,
+    /// Until when its restarts are used up.
+    given_up: Option<Time>,
     failures: u64,
     recoveries: u64,
     ledger: Ledger,
@@ -125,6 +129,8 @@ impl Node {
             factor: 1.0,
             latency: None,
             last_error: None,
+            beats: 0,
+            given_up: None,
             failures: 0,
             recoveries: 0,
             ledger: Ledger { since: None, repairs: Duration::ZERO, calls: 0, failed: 0, handled: 0 },
@@ -135,6 +141,10 @@ impl Node {
 
     /// `by` speaks against it, because of `why`.
     pub(super) fn convict(&mut self, by: Evidence, why: &str, now: Time) -> Change {
+        if by == Evidence::Breaker && (!self.convicted_by(by) || self.state() == NodeState::Recovering) {
+            // What its heartbeat said before traffic failed, or failed again, tells nothing.
+            self.beats = 0;
+        }
         self.convictions |= by.flag();
         self.blame(why);
         if let Some(outage) = &mut self.outage {
@@ -153,6 +163,7 @@ impl Node {
             return Change::None;
         }
         let Some(outage) = self.outage.take() else { return Change::None };
+        self.given_up = None;
         self.recoveries += 1;
         self.back_since = Some(now);
         let Outage { since, announced, rehoused, .. } = outage;
@@ -170,6 +181,7 @@ impl Node {
     /// Its heartbeat came.
     pub(super) fn beat(&mut self, now: Time) -> Change {
         let Some(detector) = &mut self.detector else { return Change::None };
+        self.beats = self.beats.saturating_add(1);
         match detector.beat(now) {
             Opinion::Reviving => self.revive(),
             Opinion::Well | Opinion::Suspect | Opinion::Lost => {
@@ -200,7 +212,23 @@ impl Node {
         }
     }
 
+    /// We were not there for `span` (P6), or, with none, for nobody knows how long.
+    pub(super) fn excuse(&mut self, span: Option<Duration>) {
+        if let Some(detector) = &mut self.detector {
+            match span {
+                Some(span) => detector.excuse(span),
+                None => detector.listen_anew(),
+            }
+        }
+    }
+
+    /// Its traffic has found a new home. Says whether that is news.
+    pub(super) fn rehouse(&mut self) -> bool {
+        self.outage.as_mut().is_some_and(|outage| !std::mem::replace(&mut outage.rehoused, true))
+    }
+
     fn doubt(&mut self, opinion: Opinion, why: &str, now: Time) -> Change {
+        self.beats = 0;
         match opinion {
             Opinion::Lost => {
                 self.suspect = false;
@@ -284,106 +312,14 @@ impl Node {
         self.ledger.handled += 1;
     }
 
+    /// Its restarts are used up until then; none: it is being restarted.
+    pub(super) const fn give_up(&mut self, until: Option<Time>) {
+        self.given_up = until;
+    }
+
     /// Its reliability is watched from now on, if it is not yet.
     pub(super) fn watch(&mut self, now: Time) {
         self.ledger.since.get_or_insert(now);
-    }
-
-    // ---- looks ----
-
-    /// ready = enabled ∧ not draining ∧ nobody speaks against it.
-    pub(super) const fn ready(&self) -> bool {
-        self.open_to_traffic() && self.convictions == 0
-    }
-
-    /// May traffic be sent there if its breaker has no objection? A node that only its breaker speaks
-    /// against may: real traffic is what acquits it.
-    pub(super) const fn pickable(&self) -> bool {
-        self.open_to_traffic() && self.convictions & !Evidence::Breaker.flag() == 0
-    }
-
-    pub(super) const fn open_to_traffic(&self) -> bool {
-        self.enabled && !self.draining
-    }
-
-    pub(super) const fn convicted_by(&self, by: Evidence) -> bool {
-        self.convictions & by.flag() != 0
-    }
-
-    pub(super) const fn state(&self) -> NodeState {
-        match (self.draining, self.outage) {
-            (true, _) => NodeState::Draining,
-            (false, Some(outage)) if outage.reviving => NodeState::Recovering,
-            (false, Some(_)) => NodeState::Down,
-            (false, None) if self.suspect => NodeState::Suspect,
-            (false, None) => NodeState::Up,
-        }
-    }
-
-    /// Is it out, and has its traffic not yet found a new home?
-    pub(super) const fn stranded(&self) -> bool {
-        matches!(self.outage, Some(Outage { rehoused: false, .. }))
-    }
-
-    /// Its traffic has found a new home. Says whether that is news.
-    pub(super) fn rehouse(&mut self) -> bool {
-        self.outage.as_mut().is_some_and(|outage| !std::mem::replace(&mut outage.rehoused, true))
-    }
-
-    pub(super) const fn in_flight(&self) -> u32 {
-        self.load.in_flight()
-    }
-
-    /// Is it in an outage?
-    pub(super) const fn is_out(&self) -> bool {
-        self.outage.is_some()
-    }
-
-    /// Does nobody speak against it?
-    pub(super) const fn is_healthy(&self) -> bool {
-        self.convictions == 0
-    }
-
-    /// Does only its breaker speak against it, and would that let a call pass by now?
-    pub(super) fn awaits_probe(&self, now: Time) -> bool {
-        self.convicted_by(Evidence::Breaker) && self.asked_again.is_some_and(|then| then <= now)
-    }
-
-    /// Is there somebody who judges its heartbeat?
-    pub(super) const fn is_heard(&self) -> bool {
-        self.detector.is_some()
-    }
-
-    /// When its silence will mean something next.
-    pub(super) fn next_look(&self, now: Time) -> Option<Time> {
-        self.detector.as_ref()?.next_change(now)
-    }
-
-    /// Does its silence count, if it is listened to?
-    pub(super) fn counts_silence(&self) -> bool {
-        self.detector.as_ref().is_some_and(Detector::counts_silence)
-    }
-
-    /// We were not there for `span` (P6), or, with none, for nobody knows how long.
-    pub(super) fn excuse(&mut self, span: Option<Duration>) {
-        if let Some(detector) = &mut self.detector {
-            match span {
-                Some(span) => detector.excuse(span),
-                None => detector.listen_anew(),
-            }
-        }
-    }
-
-    pub(super) fn misses(&self) -> u32 {
-        self.detector.as_ref().map_or(0, Detector::misses)
-    }
-
-    pub(super) fn beats_to_acquit(&self) -> u32 {
-        self.detector.as_ref().map_or(0, Detector::beats_to_acquit)
-    }
-
-    pub(super) fn last_error(&self) -> Option<Arc<str>> {
-        self.last_error.clone()
     }
 
     fn blame(&mut self, why: &str) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::iter;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Pulse {
     /// The tasks of those asked by Python, for its garbage collector.
     tasks: RwLock<HashMap<NodeId, Job>>,
     ticker: Mutex<Option<Ticker>>,
+    /// Did somebody start it by hand? Else it begins with a call, and only if there is a heartbeat.
+    started: AtomicBool,
     /// How the nodes that are out are restarted.
     cares: Arc<Cares>,
     medic: Medic,
@@ -55,7 +58,8 @@ impl Pulse {
     pub fn new(roster: Arc<Roster>, care: MedicConfig) -> Self {
         let (probes, cares) = (Arc::new(ProbeTable::default()), Arc::new(Cares::default()));
         let medic = Medic::new(roster.pool(), care, Arc::clone(&probes) as Arc<_>, Arc::clone(&cares));
-        Self { roster, probes, tasks: RwLock::default(), ticker: Mutex::new(None), cares, medic }
+        let (tasks, ticker, started) = (RwLock::default(), Mutex::new(None), AtomicBool::new(false));
+        Self { roster, probes, tasks, ticker, started, cares, medic }
     }
 
     /// From now on `node` is restarted so when it is out.
@@ -94,17 +98,24 @@ impl Pulse {
         tasks.try_for_each(|task| visit.call(&task.0))
     }
 
+    /// Starts it because somebody said so: then the nodes' shares are kept up to date as well while nobody calls.
+    pub fn start(&self) -> PyResult<()> {
+        self.started.store(true, Ordering::Relaxed);
+        self.ensure()
+    }
+
     /// Starts it, unless it beats already in this process or there is none. Cheap if it beats.
     pub fn ensure(&self) -> PyResult<()> {
         self.attend()?;
-        if self.roster.pool().is_unwatched() {
+        let pool = self.roster.pool();
+        if pool.is_unwatched() && !(self.started.load(Ordering::Relaxed) && pool.rebalances()) {
             return Ok(());
         }
         let beating = {
             let mut ticker = self.ticker.lock();
             match &*ticker {
                 Some(ticker) => ticker.revive(),
-                None => Ticker::start(self.roster.pool(), Arc::clone(&self.probes) as Arc<_>)
+                None => Ticker::start(&self.roster, Arc::clone(&self.probes) as Arc<_>)
                     .map(|started| *ticker = Some(started)),
             }
         };
@@ -137,6 +148,7 @@ impl Pulse {
 
     /// Ends it, until the next start or call.
     pub fn stop(&self) {
+        self.started.store(false, Ordering::Relaxed);
         let ticker = self.ticker.lock().take();
         drop(ticker);
         self.medic.stop();
@@ -224,7 +236,7 @@ pub fn aask<'py>(how: &Bound<'py, PyTuple>, timeout: &Bound<'py, PyAny>) -> PyRe
     })
 }
 
-/// Reads `(interval, failure_threshold, recovery_threshold, timeout, jitter, detector, asks)`.
+/// Reads `(interval, failure_threshold, recovery_threshold, timeout, jitter, detector, asks, clears_traffic)`.
 pub fn config(fields: &Bound<'_, PyTuple>) -> PyResult<HeartbeatConfig> {
     let at = |i| fields.get_item(i);
     let detector: Option<Bound<'_, FailureDetector>> = at(5)?.extract()?;
@@ -236,6 +248,7 @@ pub fn config(fields: &Bound<'_, PyTuple>) -> PyResult<HeartbeatConfig> {
         jitter: real("jitter", &at(4)?)?,
         detector: detector.map_or(DetectorConfig::Counting, |detector| detector.get().config().clone()),
         asks: at(6)?.extract()?,
+        clears_traffic: at(7)?.extract()?,
     };
     config.validate().map_err(|error| errors::config(fields.py(), &error))?;
     Ok(config)

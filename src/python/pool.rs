@@ -250,7 +250,7 @@ impl FailoverManager {
 
     /// Starts the heartbeat. Calls work without it: it begins with the first of them.
     fn start(&self) -> PyResult<()> {
-        self.pulse.ensure()
+        self.pulse.start()
     }
 
     /// Ends the heartbeat; calls still work, and the next one starts it again.
@@ -319,7 +319,7 @@ impl FailoverManager {
     /// A heartbeat that a node sends us.
     fn beat(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let id = self.id_of(py, name)?;
-        moment(|at| self.roster.pool().beat(id, at.now, at.out));
+        moment(|at| self.roster.beat(id, at.now, at.out));
         // From now on its silence counts: somebody must listen.
         self.pulse.ensure()?;
         self.pulse.wake();

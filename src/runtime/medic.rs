@@ -8,21 +8,22 @@
 //! event. Nodes that an operator has drained or disabled are left alone.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
-use std::mem;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::{AbortHandle, JoinSet};
+use parking_lot::RwLock;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::{Id, JoinError, JoinSet};
 
+use super::background::{Background, Work, labour};
 use super::clock::{self, Busy};
 use super::dice::ThreadDice;
+use super::dispatch;
 use super::errands::{self, Job, Outcome};
 use super::probe::{Heard, Probe};
-use super::process::{generation, quiet};
-use super::{dispatch, engine};
+use super::process::quiet;
 use crate::base::{Event, EventKind, NodeId, Outbox, Source, Time};
 use crate::policy::retry::Backoff;
 use crate::pool::{Evidence, Ill, NodeState, NodeView, Pool, Recovery, RecoveryConfig, Treatment};
@@ -57,7 +58,7 @@ pub type Cares = RwLock<HashMap<NodeId, Care>>;
 pub struct Medic {
     pool: Weak<Pool>,
     kit: Arc<Kit>,
-    running: Mutex<Option<Running>>,
+    task: Background<dispatch::Watch>,
 }
 
 struct Kit {
@@ -66,135 +67,97 @@ struct Kit {
     cares: Arc<Cares>,
 }
 
-struct Running {
-    /// The process it runs in: after a fork there is no task behind it (R2).
-    generation: usize,
-    task: AbortHandle,
-    _watch: dispatch::Watch,
-}
-
 impl Medic {
     /// A medic that does not work yet.
     #[must_use]
     pub fn new(pool: &Arc<Pool>, config: MedicConfig, probes: Arc<dyn Probe>, cares: Arc<Cares>) -> Self {
         let kit = Arc::new(Kit { config, probes, cares });
-        Self { pool: Arc::downgrade(pool), kit, running: Mutex::new(None) }
+        Self { pool: Arc::downgrade(pool), kit, task: Background::default() }
     }
 
     /// Begins to work, unless it works in this process. Cheap if it does. Errors if the system gives us no
     /// thread.
     pub fn revive(&self) -> io::Result<()> {
-        let mut running = self.running.lock();
-        if running.as_ref().is_some_and(Running::is_alive) {
-            return Ok(());
-        }
-        if let Some(stale) = running.take() {
-            stale.end();
-        }
-        let Some(pool) = self.pool.upgrade() else { return Ok(()) };
-        let (wake, calls) = unbounded_channel();
-        let watch = dispatch::watch(pool.source().id(), wake);
-        let work = work(self.pool.clone(), self.kit.clone(), calls, Busy::begin());
-        let task = engine::spawn(work)?.abort_handle();
-        *running = Some(Running { generation: generation(), task, _watch: watch });
-        Ok(())
+        self.task.ensure(|| {
+            let (wake, calls) = unbounded_channel();
+            let watch = dispatch::watch(self.pool.upgrade()?.source().id(), wake);
+            let recovery = Recovery::new(self.kit.config.recovery.clone());
+            let rounds = Rounds { pool: self.pool.clone(), kit: self.kit.clone(), recovery };
+            Some((watch, labour(rounds, calls, Busy::begin())))
+        })
     }
 
     /// Ends its work. A restart under way is called off where that is possible.
     pub fn stop(&self) {
-        let running = self.running.lock().take();
-        if let Some(running) = running {
-            running.end();
-        }
+        self.task.stop();
     }
 }
 
-impl Drop for Medic {
-    fn drop(&mut self) {
-        self.stop();
+impl fmt::Debug for Medic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Medic").field("working", &self.task.is_running()).finish_non_exhaustive()
     }
 }
 
-impl Running {
-    fn is_alive(&self) -> bool {
-        self.generation == generation() && !self.task.is_finished()
-    }
-
-    fn end(self) {
-        if self.generation == generation() {
-            self.task.abort();
-        } else {
-            // The parent's task: touching it could wait for a thread that is not here.
-            mem::forget(self);
-        }
-    }
+/// What came of a treatment.
+struct Ended {
+    node: NodeId,
+    attempt: u32,
+    well: bool,
+    /// Of the clock that ended it.
+    woken: Busy,
 }
 
-/// What came of a treatment: the node, whether it went well, and the guard of the clock that ended it.
-type Ended = (NodeId, u32, bool, Busy);
+struct Rounds {
+    pool: Weak<Pool>,
+    kit: Arc<Kit>,
+    recovery: Recovery,
+}
 
-async fn work(pool: Weak<Pool>, kit: Arc<Kit>, mut calls: UnboundedReceiver<Busy>, mut busy: Busy) {
-    let mut recovery = Recovery::new(kit.config.recovery.clone());
-    let mut treatments: JoinSet<Ended> = JoinSet::new();
-    loop {
-        let Some(next) = pool.upgrade().map(|pool| visit(&pool, &kit, &mut recovery, &mut treatments, &busy))
-        else {
-            return;
+impl Work for Rounds {
+    type Piece = Ended;
+
+    /// Looks who is out, begins what is due, and tells when something is due next.
+    fn look(&mut self, treatments: &mut JoinSet<Ended>, busy: &Busy) -> Option<Time> {
+        let (pool, kit, recovery) = (self.pool.upgrade()?, &self.kit, &mut self.recovery);
+        let now = clock::now();
+        let views = {
+            let _quiet = quiet();
+            pool.views(now)
         };
-        tokio::select! {
-            biased;
-            Some(done) = treatments.join_next() => {
-                // A treatment does not panic: errands and probes answer for those who do.
-                let Ok((node, attempt, well, woken)) = done else { continue };
-                let wait = kit.config.backoff.wait(attempt, Duration::ZERO, &mut ThreadDice);
-                recovery.treated(node, well, wait.unwrap_or_default(), clock::now());
-                busy = woken;
+        let cares = kit.cares.read();
+        let ill: Vec<Ill> =
+            views.iter().filter(|view| cares.contains_key(&view.id)).filter_map(illness).collect();
+        recovery.look(&ill, now);
+        let due = recovery.due(now);
+        // Told before it begins, so that what it tells comes after.
+        tell(|out| due.iter().for_each(|&treatment| announce(&pool, kit, treatment, now, out)));
+        for treatment in due {
+            if let Treatment::Restart { node, attempt } = treatment
+                && let Some(care) = cares.get(&node).cloned()
+            {
+                let course = Course { pool: self.pool.clone(), kit: kit.clone(), node, attempt };
+                let busy = busy.clone();
+                treatments.spawn(async move {
+                    let (well, woken) = course.run(care, busy).await;
+                    Ended { node, attempt, well, woken }
+                });
             }
-            call = calls.recv() => match call {
-                Some(guard) => busy = guard,
-                None => return,
-            },
-            guard = clock::sleep_until(next, mem::take(&mut busy)) => busy = guard,
         }
+        drop(cares);
+        let next = recovery.next_due().unwrap_or(Time::NEVER);
+        // An operator who enables a node that is out tells nobody.
+        let anyone_out = views.iter().any(|view| view.down_since.is_some());
+        Some(if anyone_out { next.min(now.after(LOOK_AGAIN)) } else { next })
     }
-}
 
-/// Looks who is out, begins what is due, and tells when something is due next.
-fn visit(
-    pool: &Arc<Pool>,
-    kit: &Arc<Kit>,
-    recovery: &mut Recovery,
-    treatments: &mut JoinSet<Ended>,
-    busy: &Busy,
-) -> Time {
-    let now = clock::now();
-    let views = {
-        let _quiet = quiet();
-        pool.views(now)
-    };
-    let cares = kit.cares.read();
-    let ill: Vec<Ill> =
-        views.iter().filter(|view| cares.contains_key(&view.id)).filter_map(illness).collect();
-    recovery.look(&ill, now);
-    let due = recovery.due(now);
-    // Told before it begins, so that what it tells comes after.
-    tell(|out| due.iter().for_each(|&treatment| announce(pool, kit, treatment, now, out)));
-    for treatment in due {
-        if let Treatment::Restart { node, attempt } = treatment
-            && let Some(care) = cares.get(&node).cloned()
-        {
-            let course = Course { pool: Arc::downgrade(pool), kit: kit.clone(), node, attempt };
-            let busy = busy.clone();
-            treatments.spawn(async move {
-                let (well, woken) = course.run(care, busy).await;
-                (node, attempt, well, woken)
-            });
-        }
+    fn ended(&mut self, treatment: Result<(Id, Ended), JoinError>) -> Busy {
+        // A treatment does not panic: errands and probes answer for those who do.
+        let Ok((_, Ended { node, attempt, well, woken })) = treatment else { return Busy::idle() };
+        let wait = self.kit.config.backoff.wait(attempt, Duration::ZERO, &mut ThreadDice);
+        self.recovery.treated(node, well, wait.unwrap_or_default(), clock::now());
+        woken
     }
-    drop(cares);
-    let next = recovery.next_due().unwrap_or(Time::NEVER);
-    // An operator who enables a node that is out tells nobody.
-    if views.iter().any(|view| view.down_since.is_some()) { next.min(now.after(LOOK_AGAIN)) } else { next }
 }
 
 /// Is it out, and not by an operator's will?
@@ -209,11 +172,13 @@ fn announce(pool: &Pool, kit: &Kit, treatment: Treatment, now: Time, out: &mut O
     let RecoveryConfig { max_restarts: of, within, .. } = kit.config.recovery;
     match treatment {
         Treatment::Restart { node, attempt } => {
+            pool.give_up(node, None);
             pool.recovering(node, now, out);
             let node = name(node);
             out.emit(EventKind::RestartAttempted, || Event::RestartAttempted { source, node, attempt });
         }
         Treatment::UsedUp { node, until } => {
+            pool.give_up(node, Some(until));
             let (node, retry_after) = (name(node), until.since(now));
             out.emit(EventKind::RestartsExhausted, || Event::RestartsExhausted {
                 source,

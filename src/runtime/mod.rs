@@ -7,6 +7,7 @@
 //!   clock     the one door for time: the system's, or one that a test moves by hand
 //!   dice      random words, different in every thread and every forked child
 //!   engine    tokio, started at the first need, never at import
+//!   background one task for something that lives: look, begin, wait
 //!   ticker    the heartbeat of one pool:  clock ─▶ pool.due ─▶ probe ─▶ pool.beat | pool.miss ─▶ dispatch
 //!   medic     restarts of nodes that are out:  pool.recovery ─▶ restart ─▶ sync ─▶ probes ─▶ pool.acquit
 //!   probe     HTTP and TCP questions to a node
@@ -18,6 +19,7 @@
 //! What it deliberately does not do: it decides nothing about a call or a node, and it never touches
 //! Python. Calls do not pass through here either: one hop into tokio and back costs more than a call.
 
+mod background;
 pub mod clock;
 pub mod dice;
 pub mod dispatch;

@@ -230,6 +230,42 @@ def test_a_balancer_of_the_users_own_is_asked_again_after_a_failure() -> None:
     assert own.seen == [["a", "b"], ["b"]]
 
 
+def test_a_balancer_of_the_users_own_stands_beside_limits(colour: Colour, clock: ManualClock) -> None:
+    """Whom it chose is given back where a limit refuses the call: nothing is left in use or in flight (L2)."""
+    own = Own(lambda views: views[-1])
+    rate, bulkhead = hf.RateLimit(2, per=60.0), hf.Bulkhead(1)
+    pool = manager("a", "b", colour=colour, balancer=own, rate_limit=rate, bulkhead=bulkhead)
+    door = getattr(pool, colour.door)
+    assert [colour.run(door) for _ in range(2)] == ["b", "b"]
+    with pytest.raises(hf.RateLimited) as refused:
+        colour.run(door)
+    assert refused.value.retry_after == pytest.approx(30.0)
+    clock.advance(30.0)
+    assert colour.run(door) == "b"
+    views = pool.nodes.values()
+    assert [(view.in_flight, view.failures, view.ready) for view in views] == [(0, 0, True)] * 2
+    assert (bulkhead.in_use, rate.metrics.queued) == (0, 0)
+
+
+def test_a_full_bulkhead_refuses_whom_the_users_own_balancer_chose() -> None:
+    """The call inside runs on, the one that found it full is refused, and the next one is served."""
+    bulkhead = hf.Bulkhead(1)
+    refusals: list[str] = []
+
+    def outer() -> str:
+        with pytest.raises(hf.BulkheadFull) as refused:
+            pool.call()
+        refusals.append(refused.value.reason)
+        return "outer"
+
+    own = Own(lambda views: views[0])
+    pool = hf.FailoverManager([hf.Node("a", outer), hf.Node("b", print)], balancer=own, bulkhead=bulkhead)
+    assert [pool.call() for _ in range(2)] == ["outer"] * 2
+    assert len(refusals) == 2
+    assert [view.in_flight for view in pool.nodes.values()] == [0, 0]
+    assert bulkhead.in_use == 0
+
+
 class Odd(Exception):
     """Raised by a balancer."""
 

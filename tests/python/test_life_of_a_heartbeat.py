@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 import holdfast as hf
-from holdfast.testing import record_events
+from holdfast.testing import record_events, scripted
 
 if TYPE_CHECKING:
     from holdfast.testing import ManualClock
@@ -255,6 +255,41 @@ def test_a_node_that_tells_its_own_beat_is_heard(clock: ManualClock) -> None:
         manager.beat("a")
         assert manager.nodes["a"].state == "up"
         assert [kind for kind in events.kinds if "recovery" in kind] == FIVE[3:]
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_p8_beats_clear_what_traffic_found_only_where_they_are_trusted(
+    trusted: bool, clock: ManualClock
+) -> None:
+    """P8: `clears_traffic=True` closes the breaker after `recovery_threshold` answers; else only calls do."""
+    beat = hf.Heartbeat(1.0, jitter=0.0, probe=lambda node: True, clears_traffic=trusted)
+    targets = {"a": scripted(*[ConnectionError("down")] * 5, "a"), "b": lambda: "b"}
+    nodes = [hf.Node(name, target) for name, target in targets.items()]
+    breaker = hf.CircuitBreaker("b", failure_threshold=5, open_timeout=3600.0)
+    manager = hf.FailoverManager(nodes, heartbeat=beat, breaker=breaker, max_ejected=0.0)
+    with manager, record_events() as events:
+        clock.advance(0.5)
+        while manager.nodes["a"].state == "up":
+            manager.call()
+        clock.advance(10.0)
+        kinds = [event.kind for event in events if getattr(event, "node", "a") == "a"]
+        if trusted:
+            assert kinds[-3:] == ["circuit_closed", "recovery_started", "recovery_completed"]
+            assert manager.node_breaker("a").metrics.mean_recovery_time == pytest.approx(1.5)
+        assert manager.nodes["a"].state == ("up" if trusted else "down")
+        assert {manager.call() for _ in range(4)} == ({"a", "b"} if trusted else {"b"})
+
+
+def test_p8_a_trusted_heartbeat_does_not_overrule_the_operator(clock: ManualClock) -> None:
+    """B20: a breaker that was forced open stays so."""
+    beat = hf.Heartbeat(1.0, jitter=0.0, probe=lambda node: True, clears_traffic=True)
+    with hf.FailoverManager([hf.Node("a", print)], heartbeat=beat, exhausted="fail_fast") as manager:
+        manager.node_breaker("a").force_open()
+        for _ in range(3):
+            with pytest.raises(hf.NoNodeReady):
+                manager.call()
+            clock.advance(10.0)
+        assert manager.node_breaker("a").state == "forced_open"
 
 
 def test_a_probe_needs_to_know_where() -> None:

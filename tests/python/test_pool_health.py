@@ -193,6 +193,24 @@ def test_shares_are_rebalanced_by_latency(clock: ManualClock) -> None:
     assert seen["quick"] > 60
 
 
+def test_shares_are_rebalanced_on_time_while_nobody_calls(clock: ManualClock) -> None:
+    """A manager that was started keeps its shares up to date though no call ends; a stopped one does not."""
+    quick, slow = Script("quick", clock, 0.1), Script("slow", clock, 0.9)
+    manager = pool(quick, slow, balancer="weighted", rebalance_interval=60.0)
+    with manager, record_events(manager) as events:
+        counted(manager, 40)
+        clock.advance(60.0)
+        assert [event.shares for event in events if event.kind == "rebalanced"] == ["quick=0.625 slow=0.375"]
+        assert manager.nodes["quick"].share == pytest.approx(0.625)
+        clock.advance(120.0)
+        told = [(event.changed, event.shares) for event in events if event.kind == "rebalanced"]
+        even = "quick=0.500 slow=0.500"
+        assert told[1:] == [(True, even), (False, even)], "without figures they go back to where they were"
+    with record_events(manager) as events:
+        clock.advance(600.0)
+        assert events.kinds == []
+
+
 def test_auto_rebalance_can_be_off(clock: ManualClock) -> None:
     """Then shares stay what the weights say."""
     quick, slow = Script("quick", clock, 0.1), Script("slow", clock, 0.9)

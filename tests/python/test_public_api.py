@@ -119,7 +119,7 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
         ("name", "target"),
         {
             "name": REQUIRED,
-            "target": REQUIRED,
+            "target": hf.DEFAULT,
             "address": None,
             "weight": 1.0,
             "tier": 0,
@@ -137,6 +137,7 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "jitter": 0.1,
             "detector": None,
             "probe": None,
+            "clears_traffic": False,
         },
     ),
     hf.ThresholdDetector: (
@@ -542,6 +543,7 @@ def test_an_error_about_a_target_does_not_show_it() -> None:
         (lambda: hf.HttpProbe("/x", expect=range(0)), "expect"),
         (lambda: hf.Heartbeat(0, probe=hf.HttpProbe("/x")), "interval"),
         (lambda: hf.Heartbeat(probe="/x"), "probe"),  # type: ignore[arg-type]
+        (lambda: hf.Heartbeat(clears_traffic=1), "clears_traffic"),  # type: ignore[arg-type]
         (lambda: hf.FailoverManager([]), "nodes"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import holdfast as hf
-from holdfast.testing import scripted
+from holdfast.testing import record_events, scripted
 
 if TYPE_CHECKING:
     from holdfast.testing import ManualClock
@@ -90,6 +90,34 @@ def test_fault_tolerance_counts_the_nodes_that_can_come_back(clock: ManualClock)
     figures = manager.reliability()
     assert figures.fault_tolerance == 0.5
     assert [n.fault_tolerance for n in figures.nodes.values()] == [0.0, 0.0, 1.0, 1.0]
+
+
+def test_fault_tolerance_falls_when_the_restarts_of_a_node_are_used_up(clock: ManualClock) -> None:
+    """Until the window has moved on, or the node is back all the same."""
+    alive: list[str] = ["b"]
+
+    def restart(node: hf.Node) -> bool:
+        return False
+
+    def probe(node: hf.Node) -> bool:
+        return node.name in alive
+
+    beat = hf.Heartbeat(1.0, failure_threshold=1, recovery_threshold=1, timeout=0.5, jitter=0.0, probe=probe)
+    recovery = hf.Restart(restart, max_restarts=2, within=60.0, backoff=1.0)
+    nodes = [hf.Node("a", print), hf.Node("b", print)]
+    with (
+        hf.FailoverManager(nodes, heartbeat=beat, recovery=recovery) as manager,
+        record_events(manager) as told,
+    ):
+        for _ in range(20):
+            clock.advance(0.25)
+        assert told.kinds.count("restarts_exhausted") == 1
+        figures = manager.reliability()
+        assert (figures.fault_tolerance, figures.nodes["a"].fault_tolerance) == (0.5, 0.0)
+        alive.append("a")
+        clock.advance(2.0)
+        assert manager.nodes["a"].state == "up"
+        assert manager.reliability().fault_tolerance == 1.0
 
 
 def test_before_anything_has_happened() -> None:

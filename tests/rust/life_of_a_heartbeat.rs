@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use holdfast::base::{NodeId, Outbox, Source, SplitMix};
-use holdfast::pool::{HeartbeatConfig, NodeConfig, Pool};
+use holdfast::base::{Failure, NodeId, Outbox, Source, SplitMix, Verdict};
+use holdfast::pipeline::Roster;
+use holdfast::policy::breaker::{Breaker, BreakerConfig};
+use holdfast::pool::{HeartbeatConfig, NodeConfig, Pool, PoolConfig, Strategy};
 use holdfast::runtime::probe::{HttpProbe, Probe, ProbeFuture, ProbeTable};
 use holdfast::runtime::{self, Ticker, clock, dispatch, engine};
 
@@ -64,7 +66,7 @@ impl Drop for Server {
     }
 }
 
-fn pool(names: &[&str], failure_threshold: u32) -> Arc<Pool> {
+fn roster(names: &[&str], failure_threshold: u32) -> Arc<Roster> {
     let heartbeat = HeartbeatConfig {
         interval: Duration::from_secs(1),
         timeout: Duration::from_millis(400),
@@ -73,17 +75,23 @@ fn pool(names: &[&str], failure_threshold: u32) -> Arc<Pool> {
         ..HeartbeatConfig::default()
     };
     let nodes = names.iter().map(|&name| NodeConfig::new(name)).collect();
-    Arc::new(Pool::new(Source::new("pool"), nodes, Some(heartbeat)).unwrap())
+    over(Pool::new(Source::new("pool"), nodes, Some(heartbeat)).unwrap())
 }
 
-fn state(pool: &Pool, name: &str) -> &'static str {
-    pool.views(clock::now()).iter().find(|v| &*v.name == name).unwrap().state.as_str()
+/// The pool without breakers.
+fn over(pool: Pool) -> Arc<Roster> {
+    Arc::new(Roster::new(Arc::new(pool), Source::new("pool"), None))
 }
 
-fn pick(pool: &Pool) -> Option<NodeId> {
+fn state(roster: &Roster, name: &str) -> &'static str {
+    roster.pool().views(clock::now()).iter().find(|v| &*v.name == name).unwrap().state.as_str()
+}
+
+fn pick(roster: &Roster) -> Option<NodeId> {
+    let pool = roster.pool();
     let node = pool.pick(&[], &mut |_| true, clock::now(), &mut SplitMix::new(1))?;
     let mut out = Outbox::new(0);
-    pool.finish(node, &holdfast::base::Verdict::Ok, Duration::ZERO, clock::now(), &mut out);
+    pool.finish(node, &Verdict::Ok, Duration::ZERO, clock::now(), &mut out);
     Some(node)
 }
 
@@ -101,19 +109,19 @@ fn trace(turn: &ManualTurn, start: SystemTime) -> Vec<String> {
 fn b12_p6_a_node_dies_and_recovers_on_the_beat() {
     let turn = ManualTurn::take();
     let (server_a, server_b) = (Server::start(0), Server::start(0));
-    let (pool, probes) = (pool(&["a", "b"], 3), Arc::new(ProbeTable::default()));
+    let (roster, probes) = (roster(&["a", "b"], 3), Arc::new(ProbeTable::default()));
     probes.set(A, server_a.probe());
     probes.set(B, server_b.probe());
     let start = clock::wall();
-    let _ticker = Ticker::start(&pool, probes).unwrap();
+    let _ticker = Ticker::start(&roster, probes).unwrap();
 
     turn.advance(0.5);
-    assert_eq!((trace(&turn, start).len(), state(&pool, "a")), (0, "up"), "good beats are no news");
+    assert_eq!((trace(&turn, start).len(), state(&roster, "a")), (0, "up"), "good beats are no news");
 
     let port = server_a.port;
     drop(server_a);
     turn.advance(1.0);
-    assert_eq!(state(&pool, "a"), "suspect");
+    assert_eq!(state(&roster, "a"), "suspect");
     turn.advance(3.0);
     assert_eq!(
         trace(&turn, start),
@@ -128,17 +136,17 @@ fn b12_p6_a_node_dies_and_recovers_on_the_beat() {
             "4.0 pool: heartbeat_missed node=a misses=4 reason=connect",
         ]
     );
-    assert_eq!((state(&pool, "a"), pick(&pool), pick(&pool)), ("down", Some(B), Some(B)));
+    assert_eq!((state(&roster, "a"), pick(&roster), pick(&roster)), ("down", Some(B), Some(B)));
 
     let _server_a = Server::start(port);
     turn.advance(1.0);
-    assert_eq!(state(&pool, "a"), "recovering");
+    assert_eq!(state(&roster, "a"), "recovering");
     turn.advance(1.0);
     assert_eq!(
         trace(&turn, start),
         ["5.0 pool: recovery_started node=a", "6.0 pool: recovery_completed node=a downtime=3.000s"]
     );
-    assert_eq!((state(&pool, "a"), pick(&pool), pick(&pool)), ("up", Some(A), Some(B)));
+    assert_eq!((state(&roster, "a"), pick(&roster), pick(&roster)), ("up", Some(A), Some(B)));
 }
 
 /// Asks nobody: says what it is told to, and counts how often it was asked.
@@ -172,9 +180,9 @@ fn well(_: NodeId) -> ProbeFuture {
 #[test]
 fn a_silent_node_is_missed_when_its_timeout_is_over() {
     let turn = ManualTurn::take();
-    let pool = pool(&["a"], 1);
+    let roster = roster(&["a"], 1);
     let start = clock::wall();
-    let _ticker = Ticker::start(&pool, Scripted::new(|_| Box::pin(pending()))).unwrap();
+    let _ticker = Ticker::start(&roster, Scripted::new(|_| Box::pin(pending()))).unwrap();
     turn.advance(0.5);
     assert_eq!(
         trace(&turn, start)[..2],
@@ -189,41 +197,115 @@ fn a_silent_node_is_missed_when_its_timeout_is_over() {
 #[test]
 fn r8_a_probe_that_panics_is_a_miss() {
     let turn = ManualTurn::take();
-    let pool = pool(&["a", "b"], 2);
+    let roster = roster(&["a", "b"], 2);
     let probes = Scripted::new(|node| if node == A { panic!("as this test told it to") } else { well(node) });
-    let _ticker = Ticker::start(&pool, probes.clone()).unwrap();
+    let _ticker = Ticker::start(&roster, probes.clone()).unwrap();
     turn.advance(1.5);
-    assert_eq!((state(&pool, "a"), state(&pool, "b"), probes.asked()), ("down", "up", 4));
+    assert_eq!((state(&roster, "a"), state(&roster, "b"), probes.asked()), ("down", "up", 4));
 }
 
 /// One question per interval, whoever reads the clock in between; a node that joins is asked at once.
 #[test]
 fn a_joining_node_is_asked_without_waiting_for_the_next_beat() {
     let turn = ManualTurn::take();
-    let (pool, probes) = (pool(&["a"], 1), Scripted::new(well));
-    let ticker = Ticker::start(&pool, probes.clone()).unwrap();
+    let (roster, probes) = (roster(&["a"], 1), Scripted::new(well));
+    let ticker = Ticker::start(&roster, probes.clone()).unwrap();
     turn.advance(10.5);
     assert_eq!(probes.asked(), 11);
-    pool.add(NodeConfig::new("b"), clock::now(), &mut dispatch::outbox()).unwrap();
+    roster.pool().add(NodeConfig::new("b"), clock::now(), &mut dispatch::outbox()).unwrap();
     ticker.wake();
     turn.advance(0.1);
     assert_eq!(probes.asked(), 12);
+}
+
+/// The shares are computed anew at the end of each interval, with its event, though nobody calls any more and
+/// no heartbeat beats; they stay within their bounds, and what is not refreshed goes back to where it was.
+#[test]
+fn shares_are_rebalanced_on_time_while_nobody_calls() {
+    let turn = ManualTurn::take();
+    let config = PoolConfig { balancer: Strategy::Weighted, ..PoolConfig::default() };
+    let nodes = ["quick", "slow"].map(NodeConfig::new).into();
+    let roster = over(Pool::with_config(Source::new("pool"), nodes, None, &config).unwrap());
+    let start = clock::wall();
+    let _ticker = Ticker::start(&roster, Scripted::new(well)).unwrap();
+    for _ in 0..20 {
+        let node = roster.pool().pick(&[], &mut |_| true, clock::now(), &mut SplitMix::new(1)).unwrap();
+        let took = Duration::from_millis(if node == A { 100 } else { 900 });
+        roster.pool().finish(node, &Verdict::Ok, took, clock::now(), &mut Outbox::new(0));
+    }
+    turn.advance(299.0);
+    assert_eq!(trace(&turn, start), [""; 0]);
+    turn.advance(902.0);
+    assert_eq!(
+        trace(&turn, start),
+        [
+            "300.0 pool: rebalanced changed=true shares=quick=0.625 slow=0.375",
+            "600.0 pool: rebalanced changed=true shares=quick=0.500 slow=0.500",
+            "900.0 pool: rebalanced changed=false shares=quick=0.500 slow=0.500",
+            "1200.0 pool: rebalanced changed=false shares=quick=0.500 slow=0.500",
+        ]
+    );
+}
+
+/// P8: beats alone do not close the breaker that traffic has opened, unless they are trusted to.
+#[test]
+fn p8_a_heartbeat_clears_what_traffic_found_only_where_it_is_trusted() {
+    for trusted in [false, true] {
+        let turn = ManualTurn::take();
+        let heartbeat = HeartbeatConfig {
+            interval: Duration::from_secs(1),
+            jitter: 0.0,
+            clears_traffic: trusted,
+            ..HeartbeatConfig::default()
+        };
+        let nodes = ["a", "b"].map(NodeConfig::new).into();
+        let pool = Arc::new(Pool::new(Source::new("pool"), nodes, Some(heartbeat)).unwrap());
+        let template = Breaker::new(Source::new("pool"), BreakerConfig::default());
+        let roster = Arc::new(Roster::new(pool, Source::new("pool"), Some(template)));
+        let start = clock::wall();
+        let _ticker = Ticker::start(&roster, Scripted::new(well)).unwrap();
+        turn.advance(0.5);
+        let mut out = dispatch::outbox();
+        let dice = &mut SplitMix::new(1);
+        while state(&roster, "a") == "up" {
+            let seat = roster.pick(None, &[B], clock::now(), dice, &mut out).unwrap();
+            let failed = Verdict::Fail(Failure::plain());
+            roster.settle(seat, &failed, Duration::ZERO, clock::now(), dice, &mut out);
+        }
+        dispatch::post(&mut out);
+        turn.advance(10.0);
+        let told = trace(&turn, start);
+        if trusted {
+            let expected = [
+                "2.0 pool/a: circuit_closed reason=recovered",
+                "2.0 pool: recovery_started node=a",
+                "2.0 pool: recovery_completed node=a downtime=1.500s",
+            ];
+            assert_eq!(told[told.len() - 3..], expected);
+        } else {
+            assert_eq!(
+                told.last().map(String::as_str),
+                Some("0.5 pool: failover_completed node=a to_node=b")
+            );
+        }
+        assert_eq!(state(&roster, "a"), if trusted { "up" } else { "down" });
+    }
 }
 
 /// The pool is held weakly, and a stopped ticker asks nobody until it is revived.
 #[test]
 fn a_heartbeat_ends_with_its_pool_or_its_ticker() {
     let turn = ManualTurn::take();
-    let (pool, probes) = (pool(&["a"], 1), Scripted::new(well));
-    let ticker = Ticker::start(&pool, probes.clone()).unwrap();
+    let (roster, probes) = (roster(&["a"], 1), Scripted::new(well));
+    let ticker = Ticker::start(&roster, probes.clone()).unwrap();
     turn.advance(2.5);
     ticker.stop();
     turn.advance(60.0);
     assert_eq!((probes.asked(), ticker.is_running()), (3, false));
     ticker.revive().unwrap();
     turn.advance(0.5);
-    assert_eq!((probes.asked(), state(&pool, "a")), (4, "up"), "a long pause is nobody's fault");
-    drop(pool);
+    assert_eq!((probes.asked(), state(&roster, "a")), (4, "up"), "a long pause is nobody's fault");
+    drop(roster);
     turn.advance(60.0);
     assert_eq!((probes.asked(), ticker.is_running()), (4, false));
 }
@@ -232,8 +314,8 @@ fn a_heartbeat_ends_with_its_pool_or_its_ticker() {
 #[test]
 fn a_heartbeat_survives_a_shutdown_of_the_engine() {
     let turn = ManualTurn::take();
-    let (pool, probes) = (pool(&["a"], 1), Scripted::new(well));
-    let ticker = Ticker::start(&pool, probes.clone()).unwrap();
+    let (roster, probes) = (roster(&["a"], 1), Scripted::new(well));
+    let ticker = Ticker::start(&roster, probes.clone()).unwrap();
     turn.advance(0.5);
     engine::shutdown(Duration::from_secs(2));
     assert!(!ticker.is_running());
@@ -259,11 +341,11 @@ fn r2_a_child_starts_anew() {
 
 fn in_the_child() {
     let turn = ManualTurn::take();
-    let (pool, probes) = (pool(&["a"], 1), Scripted::new(well));
-    let ticker = Ticker::start(&pool, probes.clone()).unwrap();
+    let (roster, probes) = (roster(&["a"], 1), Scripted::new(well));
+    let ticker = Ticker::start(&roster, probes.clone()).unwrap();
     turn.advance(0.5);
     let mut out = dispatch::outbox();
-    pool.add(NodeConfig::new("b"), clock::now(), &mut out).unwrap();
+    roster.pool().add(NodeConfig::new("b"), clock::now(), &mut out).unwrap();
     dispatch::post(&mut out);
     runtime::before_fork();
     runtime::after_fork_in_child();

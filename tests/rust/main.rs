@@ -4,6 +4,7 @@ mod breaker_model;
 mod layering;
 mod life_of_a_call;
 mod life_of_a_heartbeat;
+mod life_of_a_restart;
 mod limits;
 mod metastable;
 mod race;

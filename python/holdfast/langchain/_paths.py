@@ -20,9 +20,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, Generic, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from typing_extensions import TypeVar  # LangChain's own requirement; its defaults are of Python 3.13
 
 from holdfast.langchain._messages import closing_async, closing_sync
 from holdfast.langchain._replay import AsyncReplay, InputFailed, Replay
@@ -32,9 +33,14 @@ from holdfast.langchain._v3 import amessage_stream, message_stream
 Bare = Runnable[Any, Any]
 Attempt = Callable[[Bare, str | None], Any]
 """What is done with a runnable, and the name of its node if it has one."""
+Input = TypeVar("Input", default=Any)
+Output = TypeVar("Output", default=Any)
+Items = TypeVar("Items")
+Begin = Callable[[Bare, RunnableConfig], Items]
+"""What begins an attempt at a stream."""
 
 
-class GuardedPaths:
+class GuardedPaths(Generic[Input, Output]):
     """The call paths, for a class that is a `Runnable` and offers the four drivers."""
 
     @abstractmethod
@@ -74,10 +80,11 @@ class GuardedPaths:
 
     # One call
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
         """One guarded call."""
         self._accepts(input)
-        return self._as_runnable._call_with_config(self._invoke_guarded, input, config, **kwargs)
+        answer: Output = self._as_runnable._call_with_config(self._invoke_guarded, input, config, **kwargs)
+        return answer
 
     def _invoke_guarded(self, input: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Any:  # noqa: A002
         runs, named = Runs(run_manager, config), self._arguments(kwargs)
@@ -90,10 +97,12 @@ class GuardedPaths:
         with self._explained(runs):
             return self._run(attempt)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+    async def ainvoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
         """One guarded call, awaited."""
         self._accepts(input)
-        return await self._as_runnable._acall_with_config(self._ainvoke_guarded, input, config, **kwargs)
+        called = self._as_runnable._acall_with_config(self._ainvoke_guarded, input, config, **kwargs)
+        answer: Output = await called
+        return answer
 
     async def _ainvoke_guarded(
         self,
@@ -121,7 +130,7 @@ class GuardedPaths:
 
     # A stream
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002
+    def stream(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Output]:  # noqa: A002
         """A guarded stream: asked again only while nothing has been handed out."""
         self._accepts(input)
         yield from self._as_runnable._transform_stream_with_config(
@@ -136,21 +145,37 @@ class GuardedPaths:
         **kwargs: Any,
     ) -> Iterator[Any]:
         runs, named, given = Runs(run_manager, config), self._arguments(kwargs), next(inputs)
+        return self._items(
+            runs,
+            Replay(iter(())),
+            lambda runnable, child: runnable.stream(self._attempted(given, runs), child, **named),
+        )
+
+    def _items(self, runs: Runs, replay: Replay, begin: Begin[Iterator[Any]]) -> Iterator[Any]:
+        """The items of one call, each attempt at which `begin` begins."""
 
         def attempt(runnable: Bare, node: str | None) -> Iterator[Any]:
-            asked, child = self._attempted(given, runs), self._configured(runs.begin(node))
-            with runs.watched(), closing_sync(runnable.stream(asked, child, **named)) as items:
+            child = self._configured(runs.begin(node))
+            with runs.watched(), replay.told(), closing_sync(begin(runnable, child)) as items:
                 yield from items
 
-        with self._explained(runs), closing_sync(self._run_stream(attempt)) as guarded:
-            yield from guarded
+        failed = None
+        try:
+            with self._explained(runs), closing_sync(self._run_stream(attempt)) as guarded:
+                for item in guarded:
+                    replay.forget()
+                    yield item
+        except InputFailed as stop:
+            failed = stop.error
+        if failed is not None:
+            raise failed
 
     async def astream(
         self,
-        input: Any,  # noqa: A002
+        input: Input,  # noqa: A002
         config: RunnableConfig | None = None,
         **kwargs: Any,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncIterator[Output]:
         """A guarded asynchronous stream."""
         self._accepts(input)
         items = self._as_runnable._atransform_stream_with_config(
@@ -168,90 +193,24 @@ class GuardedPaths:
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         runs, named, given = Runs(run_manager, config), self._arguments(kwargs), await anext(inputs)
-
-        async def attempt(runnable: Bare, node: str | None) -> AsyncIterator[Any]:
-            asked, child = self._attempted(given, runs), self._configured(runs.begin(node))
-            with runs.watched():
-                async with closing_async(runnable.astream(asked, child, **named)) as items:
-                    async for item in items:
-                        yield item
-
-        with self._explained(runs):
-            async with closing_async(self._run_astream(attempt)) as guarded:
-                async for item in guarded:
-                    yield item
-
-    # A stream of a stream: what `chain.stream` calls.
-
-    def transform(
-        self,
-        input: Iterator[Any],  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Iterator[Any]:
-        """A guarded stream of a streamed input, which is kept for further attempts until there is output."""
-        yield from self._as_runnable._transform_stream_with_config(
-            input, self._transform_guarded, config, **kwargs
-        )
-
-    def _transform_guarded(
-        self,
-        inputs: Iterator[Any],
-        run_manager: Any,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> Iterator[Any]:
-        runs, named, replay = Runs(run_manager, config), self._arguments(kwargs), Replay(inputs)
-
-        def attempt(runnable: Bare, node: str | None) -> Iterator[Any]:
-            source = replay.source()
-            child = self._configured(runs.begin(node))
-            with (
-                runs.watched(),
-                replay.told(),
-                closing_sync(runnable.transform(source, child, **named)) as it,
-            ):
-                yield from it
-
-        failed = None
-        try:
-            with self._explained(runs), closing_sync(self._run_stream(attempt)) as guarded:
-                for item in guarded:
-                    replay.forget()
-                    yield item
-        except InputFailed as stop:
-            failed = stop.error
-        if failed is not None:
-            raise failed
-
-    async def atransform(
-        self,
-        input: AsyncIterator[Any],  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[Any]:
-        """`transform` for asynchronous streams."""
-        items = self._as_runnable._atransform_stream_with_config(
-            input, self._atransform_guarded, config, **kwargs
+        items = self._aitems(
+            runs,
+            AsyncReplay(_none()),
+            lambda runnable, child: runnable.astream(self._attempted(given, runs), child, **named),
         )
         async with closing_async(items):
             async for item in items:
                 yield item
 
-    async def _atransform_guarded(
-        self,
-        inputs: AsyncIterator[Any],
-        run_manager: Any,
-        config: RunnableConfig,
-        **kwargs: Any,
+    async def _aitems(
+        self, runs: Runs, replay: AsyncReplay, begin: Begin[AsyncIterator[Any]]
     ) -> AsyncIterator[Any]:
-        runs, named, replay = Runs(run_manager, config), self._arguments(kwargs), AsyncReplay(inputs)
+        """`_items`, asynchronously."""
 
         async def attempt(runnable: Bare, node: str | None) -> AsyncIterator[Any]:
-            source = replay.source()
             child = self._configured(runs.begin(node))
             with runs.watched(), replay.told():
-                async with closing_async(runnable.atransform(source, child, **named)) as items:
+                async with closing_async(begin(runnable, child)) as items:
                     async for item in items:
                         yield item
 
@@ -266,6 +225,57 @@ class GuardedPaths:
             failed = stop.error
         if failed is not None:
             raise failed
+
+    # A stream of a stream: what `chain.stream` calls.
+
+    def transform(
+        self,
+        input: Iterator[Input],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Output]:
+        """A guarded stream of a streamed input, which is kept for further attempts until there is output."""
+        yield from self._as_runnable._transform_stream_with_config(
+            input, self._transform_guarded, config, **kwargs
+        )
+
+    def _transform_guarded(
+        self,
+        inputs: Iterator[Any],
+        run_manager: Any,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        runs, named, replay = Runs(run_manager, config), self._arguments(kwargs), Replay(inputs)
+        return self._items(
+            runs, replay, lambda runnable, child: runnable.transform(replay.source(), child, **named)
+        )
+
+    async def atransform(
+        self,
+        input: AsyncIterator[Input],  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Output]:
+        """`transform` for asynchronous streams."""
+        items = self._as_runnable._atransform_stream_with_config(
+            input, self._atransform_guarded, config, **kwargs
+        )
+        async with closing_async(items):
+            async for item in items:
+                yield item
+
+    def _atransform_guarded(
+        self,
+        inputs: AsyncIterator[Any],
+        run_manager: Any,
+        config: RunnableConfig,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        runs, named, replay = Runs(run_manager, config), self._arguments(kwargs), AsyncReplay(inputs)
+        return self._aitems(
+            runs, replay, lambda runnable, child: runnable.atransform(replay.source(), child, **named)
+        )
 
     # Events
 
@@ -313,6 +323,13 @@ class GuardedPaths:
     @property
     def _as_runnable(self) -> Any:
         return cast("Any", self)
+
+
+async def _none() -> AsyncIterator[Any]:
+    """A streamed input that is not there."""
+    nothing: tuple[Any, ...] = ()
+    for item in nothing:
+        yield item
 
 
 async def _one(item: Any) -> AsyncIterator[Any]:

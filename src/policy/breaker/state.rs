@@ -99,6 +99,8 @@ pub enum Input {
         /// The exact end of the open time so far.
         ends: Time,
     },
+    /// Somebody who knows better says that the callee is well.
+    Vouched,
     /// An operator speaks.
     Order(Order),
 }
@@ -155,6 +157,9 @@ pub fn next(
             (word.turn(State::HalfOpen, 0), Effect::HalfOpened)
         }
         (State::HalfOpen, Input::Proved { era }) if era == word.era() => prove(word, now, config),
+        (State::Open | State::HalfOpen, Input::Vouched) => {
+            (word.turn(State::Closed, now.as_millis()), Effect::Closed { reason: RECOVERED })
+        }
         (State::Closed | State::HalfOpen, Input::Trip(trip)) if trip.era == word.era() => {
             open(word, trip, now, dice, config)
         }

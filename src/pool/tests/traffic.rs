@@ -292,12 +292,23 @@ fn shares_are_rebalanced_once_per_interval() {
     assert!((views[0].weight - 1.0).abs() < 1e-9, "the weight is the user's");
     let rebalanced =
         |out: &mut Outbox| told(out).into_iter().filter(|line| line.starts_with("rebalanced")).count();
-    let mut keen = Outbox::new(Outbox::EVERYTHING);
-    pool.rebalance_if_due(world.now.after(S * 300), &mut keen);
+    let (mut keen, later) = (Outbox::new(Outbox::EVERYTHING), world.now.after(S * 300));
+    assert_eq!(pool.rebalance_if_due(later, &mut keen), Some(later.after(S * 300)));
     assert_eq!((rebalanced(&mut keen), rebalanced(&mut world.out)), (1, 0), "built only if wanted");
     let never = make(&PoolConfig { rebalance_interval: None, ..PoolConfig::default() }, named(&["a", "b"]));
     World::new(&never, &[(MS * 100, true), (MS * 900, true)]).run(1, S * 3000);
     assert!((never.views(at(9999))[0].share - 0.5).abs() < 1e-9);
+    assert!(!never.rebalances() && pool.rebalances());
+}
+
+/// Whoever looks at load itself has no shares to compute.
+#[test]
+fn balancers_that_follow_the_load_are_not_rebalanced() {
+    for strategy in [Strategy::LeastConnections, Strategy::PowerOfTwo] {
+        let (pool, mut out) = (balanced(strategy, &["a", "b"]), Outbox::new(Outbox::EVERYTHING));
+        assert_eq!((pool.rebalances(), pool.rebalance_if_due(at(9999), &mut out)), (false, None));
+        assert!(out.is_empty());
+    }
 }
 
 /// Whom the breaker lets pass again is asked before those with better scores.

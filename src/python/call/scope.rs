@@ -17,7 +17,7 @@ use crate::policy::limit::Priority;
 use crate::policy::timeout::{Expiry, Which};
 use crate::python::convert;
 use crate::python::once::{Once, intern};
-use crate::python::switches;
+use crate::python::{apart, switches};
 use crate::runtime::clock;
 use crate::runtime::dice::ThreadDice;
 
@@ -50,6 +50,8 @@ pub struct Scope {
     /// The clock that runs while we wait for the user's code; none in the consumer's time.
     binding: Mutex<Option<Expiry>>,
     cut: AtomicBool,
+    /// The attempt that this one is part of: its clock runs too, and ends the same reads.
+    outer: Option<Py<Self>>,
 }
 
 impl Scope {
@@ -59,7 +61,16 @@ impl Scope {
             HEIRLOOMS.fetch_add(1, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
-        Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false) }
+        Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false), outer: None }
+    }
+
+    /// The same inside the attempt that is under way, if there is one with a clock.
+    pub fn within_another(mut self, py: Python<'_>) -> PyResult<Self> {
+        if CLOCKS.load(Ordering::Relaxed) {
+            let outer = current(py)?.and_then(|outer| outer.cast_into::<Self>().ok());
+            self.outer = outer.map(Bound::unbind);
+        }
+        Ok(self)
     }
 
     /// What calls inside inherit.
@@ -74,6 +85,9 @@ impl Scope {
 
     /// From now on this clock runs.
     pub fn wait_until(&self, binding: Option<Expiry>) {
+        if binding.is_some() {
+            CLOCKS.store(true, Ordering::Relaxed);
+        }
         *self.binding.lock() = binding;
     }
 
@@ -145,17 +159,22 @@ impl Scope {
     }
 
     /// Seconds a blocking read may still take, not below 0; `None` while no clock runs.
-    fn _patience(&self) -> Option<f64> {
-        self.binding.lock().map(|expiry| expiry.at.since(clock::now()).as_secs_f64())
+    #[pyo3(name = "_patience")]
+    fn patience(&self) -> Option<f64> {
+        let own = self.binding.lock().map(|expiry| expiry.at.since(clock::now()).as_secs_f64());
+        let outer = self.outer.as_ref().and_then(|outer| outer.get().patience());
+        own.into_iter().chain(outer).reduce(f64::min)
     }
 
-    /// A transport asks whether it must cut its read now, and if so has it noted that it did.
-    fn _cut(&self) -> bool {
+    /// A transport asks whether it must cut its read now, and if so has it noted that it did, by each attempt whose
+    /// clock has run out.
+    #[pyo3(name = "_cut")]
+    fn cuts(&self) -> bool {
         let expired = self.binding.lock().is_some_and(|expiry| expiry.at <= clock::now());
         if expired {
             self.cut.store(true, Ordering::Release);
         }
-        expired
+        self.outer.as_ref().is_some_and(|outer| outer.get().cuts()) || expired
     }
 
     fn __repr__(&self) -> String {
@@ -163,7 +182,8 @@ impl Scope {
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.node)
+        visit.call(&self.node)?;
+        visit.call(&self.outer)
     }
 }
 
@@ -174,14 +194,14 @@ pub fn deadline_scope(py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<Sc
     let own = Expiry { at: clock::now().after(limit), which: Which::Total, limit };
     let outer = inherited(py)?;
     let deadline = outer.deadline.filter(|outer| outer.at < own.at).unwrap_or(own);
-    Ok(Scope::new(next_call_id(), 0, None, Inherited { deadline: Some(deadline), ..outer }))
+    Scope::new(next_call_id(), 0, None, Inherited { deadline: Some(deadline), ..outer }).within_another(py)
 }
 
 /// The scope of `with priority(level):`, under the outer deadline if there is one.
 #[pyfunction]
 pub fn priority_scope(py: Python<'_>, level: &Bound<'_, PyAny>) -> PyResult<Scope> {
     let priority = convert::choice("level", level, "'low', 'normal', 'high'", Priority::from_name)?;
-    Ok(Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }))
+    Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }).within_another(py)
 }
 
 /// A call's number, which no other call of this process has, and a random word.
@@ -196,6 +216,9 @@ pub fn next_call_id() -> CallId {
 /// How many scopes there are with something to inherit. While there is none nobody needs to look. Whoever could
 /// inherit it has been handed its scope by the thread that made it, and so sees it counted.
 static HEIRLOOMS: AtomicUsize = AtomicUsize::new(0);
+
+/// Has a clock ever run? Until then no attempt can be bounded by one that it is part of.
+static CLOCKS: AtomicBool = AtomicBool::new(false);
 
 /// What the call or block that we are inside of hands down.
 pub fn inherited(py: Python<'_>) -> PyResult<Inherited> {
@@ -342,6 +365,31 @@ pub unsafe fn swap_back(py: Python<'_>, outer: *mut ffi::PyObject) {
             }
         }
         ffi::Py_DECREF(outer);
+    }
+}
+
+/// Runs `act` in a scope; none if that could not be entered. Either may leave an exception set.
+///
+/// # Safety
+///
+/// This thread is attached, no exception is set, and the scope is alive.
+#[inline]
+#[expect(unsafe_code, reason = "raw pointers")]
+pub unsafe fn scoped<R>(py: Python<'_>, scope: *mut ffi::PyObject, act: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: by the function's own contract; `outer` is an owned reference.
+    unsafe {
+        let outer = swap(py, scope);
+        if outer.is_null() {
+            return None;
+        }
+        let result = act();
+        if ffi::PyErr_Occurred().is_null() {
+            swap_back(py, outer);
+        } else {
+            // At interpreter shutdown there is no scope to go back to.
+            let _shutting_down = apart(|py| swap_back(py, outer));
+        }
+        Some(result)
     }
 }
 

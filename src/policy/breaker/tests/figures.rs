@@ -82,6 +82,9 @@ fn b1_the_machine_hears_only_its_own_era() {
     }
     unmoved(Word::new(State::HalfOpen, Era::new(4), 0), Input::Proved { era: Era::new(3) });
     unmoved(Word::new(State::Open, Era::new(4), 60), Input::Ask { ends: Time::from_millis(60) });
+    for mode in [State::Closed, State::ForcedOpen, State::ForcedClosed, State::Disabled, State::Shadow] {
+        unmoved(Word::new(mode, Era::new(4), 0), Input::Vouched);
+    }
 }
 
 /// A permit knows whether it is a probe.

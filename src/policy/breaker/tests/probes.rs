@@ -197,3 +197,22 @@ fn a_slow_probe_reopens_a_breaker_that_watches_slowness() {
     desk.settle(stream, Verdict::Ok);
     assert_eq!(desk.state(), State::Closed);
 }
+
+/// Whoever knows better may close it; a probe that is out meanwhile is of another era and changes nothing.
+#[test]
+fn p8_a_breaker_closes_on_a_word_from_outside() {
+    for half_open in [false, true] {
+        let mut desk = Desk::new(BreakerConfig::default());
+        desk.trip();
+        desk.advance(SECOND * 30);
+        let probe = half_open.then(|| desk.admit());
+        desk.breaker.vouch(desk.now, &mut desk.out);
+        assert_eq!(desk.state(), State::Closed);
+        assert_eq!(desk.metrics().mean_recovery_time, Some(SECOND * 30));
+        if let Some(probe) = probe {
+            desk.settle(probe, FAIL);
+        }
+        desk.calls(4, FAIL);
+        assert_eq!(desk.state(), State::Closed, "it counts anew");
+    }
+}
