@@ -5,22 +5,13 @@ from __future__ import annotations
 from holdfast import _native, _probe, _wrap
 from holdfast._detector import Detector
 from holdfast._exceptions import refuse
-<<<<<<< HEAD
 from holdfast._limits import as_bulkhead, as_rates
-from holdfast._values import Value, is_text
-
-TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
-    from typing import Any
-=======
 from holdfast._values import DEFAULT, Default, Value, is_text
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable, Sequence
     from typing import Any, NoReturn
->>>>>>> main
 
     from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._probe import Probe
