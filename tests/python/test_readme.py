@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from holdfast._localserver import LocalServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,19 +29,22 @@ def _run(code: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_the_readme_s_code_runs() -> None:
-    """All blocks, in order, as a reader would type them, against a local server in OpenAI's place."""
+SAID = (
+    "alpha heard: What is a circuit breaker? {'node': 'main', 'attempts': 1}\n",
+    "['a page about heartbeats']\n",
+)
+
+
+@pytest.mark.parametrize(("number", "said"), list(enumerate(SAID)))
+def test_the_readme_s_code_runs(number: int, said: str) -> None:
+    """Each block by itself, as a reader would paste it, against a local server in OpenAI's place."""
     with LocalServer("alpha") as server:
-        said = _run("\n".join(BLOCKS), OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY="none")
-    assert said.splitlines() == [
-        "alpha heard: What is a circuit breaker? {'node': 'main', 'attempts': 1}",
-        "alpha heard: What is a heartbeat?",
-        "['a page about heartbeats']",
-    ]
-    assert len(server.requests) == 2
+        assert _run(BLOCKS[number], OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY="none") == said
+        assert len(server.requests) == ("langchain" in BLOCKS[number])
 
 
 def test_the_quick_start_is_quick() -> None:
-    """The first block is ten lines of code, and there are blocks at all."""
-    assert len(BLOCKS) == 4
-    assert len([line for line in BLOCKS[0].splitlines() if line.strip()]) <= 10
+    """Each block is ten lines of code at most, and there are blocks at all."""
+    assert len(BLOCKS) == len(SAID)
+    for block in BLOCKS:
+        assert len([line for line in block.splitlines() if line.strip()]) <= 10
