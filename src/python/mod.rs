@@ -73,8 +73,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     call::Class::publish::<call::Guard>(module)?;
     call::Class::publish::<call::Awaitable>(module)?;
     call::Class::publish::<call::Stream>(module)?;
-    module.add_class::<call::AsyncStream>()?;
-    module.add_class::<call::StreamStep>()?;
+    call::Class::publish::<call::AsyncStream>(module)?;
+    call::Class::publish::<call::StreamStep>(module)?;
     module.add_class::<call::Scope>()?;
     module.add_class::<call::Attempts>()?;
     module.add_class::<call::Race>()?;

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
+from importlib import util
 from pathlib import Path
 
 import openai
@@ -40,9 +42,36 @@ def test_the_hidden_retries_and_the_long_wait_of_a_client_are_named() -> None:
     assert "tried 3 times" in found["openai"].text
     assert "600 s" in found["openai"].text or "10 min" in found["openai"].text
     assert found["langchain_openai"].level == "warning"
-    assert "leaves retries to its SDK, and sets no timeout" in found["langchain_openai"].text
+    assert "leaves retries to its SDK, which tries each request 3 times" in found["langchain_openai"].text
+    assert "sets no timeout" in found["langchain_openai"].text
     assert "3 attempts" in found["langchain_core"].text
+    assert "looks like an answer" in found["langchain"].text
     assert all(finding.advice for finding in found.values() if finding.level == "warning")
+
+
+# What is installed differs from place to place; what doctor says of each is in one form.
+SDKS = [name for name in ("openai", "anthropic", "groq", "litellm") if util.find_spec(name)]
+MODELS = [
+    name for name in ("langchain_openai", "langchain_anthropic", "langchain_groq") if util.find_spec(name)
+]
+
+
+@pytest.mark.parametrize("package", [*SDKS, *MODELS])
+def test_every_client_that_is_installed_is_warned_of(package: str) -> None:
+    """How often it tries, how long it waits or that it waits for ever, and what to change."""
+    (found,) = (one for one in look_at_libraries() if one.subject.partition(" ")[0] == package)
+    assert found.level == "warning"
+    assert re.search(r"tri(es|ed)( each request)? (\d+ times|twice)", found.text)
+    assert re.search(r"no timeout|never ends|wait \d+|timeout of \d", found.text)
+    assert re.search(r"llm_defaults|max_retries=0", found.advice)
+
+
+def test_what_a_model_passes_on_is_what_doctor_says() -> None:
+    """The claim, seen in the client that a model builds: three attempts, no timeout, though the SDK has one."""
+    client = _model().root_client
+    assert client.max_retries == 2
+    assert client.timeout is None
+    assert openai.DEFAULT_TIMEOUT.read == 600
 
 
 def test_variables_of_ours_are_told() -> None:

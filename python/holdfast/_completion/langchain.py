@@ -29,7 +29,9 @@ _CALL_BLOCKS: Final = frozenset(
 def read(value: Any) -> Answer | None:
     """What a result, a generation or a message shows."""
     if is_a(value, "ChatResult"):
-        return _read_all(value.generations, value.llm_output)
+        only = value.generations[0] if len(value.generations) == 1 else None
+        plain = None if only is None else _read_words(only, value.llm_output)
+        return _read_all(value.generations, value.llm_output) if plain is None else plain
     if is_a(value, "ChatGeneration"):
         return _read_all([value], None)
     if _is_message(value):
@@ -94,6 +96,22 @@ class ChunkReader:
 
 def _is_message(value: Any) -> bool:
     return is_a(value, "BaseMessage")
+
+
+def _read_words(generation: Any, llm_output: Any) -> Answer | None:
+    """The answer if it is nothing but words, as most are: every answer is looked at. None: it is more than that."""
+    message = generation.message
+    said = message.content
+    if type(said) is not str or not said or message.additional_kwargs or not is_a(message, "AIMessage"):
+        return None
+    if message.tool_calls or message.invalid_tool_calls or is_a(message, "BaseMessageChunk"):
+        return None
+    places = (generation.generation_info, message.response_metadata, llm_output)
+    answer = Answer(speaks=True, ends=[_marker(*places)])
+    for place in places:
+        if place:
+            _note_origin(answer, place)
+    return answer
 
 
 def _read_all(generations: Sequence[Any], llm_output: Any) -> Answer:

@@ -55,6 +55,8 @@ class Answer:
 def fault(answer: Answer, marker_required: bool) -> str | None:
     """Why the answer must not be believed, as the end of "The answer …"; None if it may be."""
     ends = {end.lower() for end in answer.ends if end}
+    if answer.speaks and not answer.calls and answer.ended and ends.isdisjoint(BROKEN):
+        return None
     if ends & BROKEN:
         return "was given up by the provider itself"
     if not answer.speaks and not answer.calls and not ends & MUTE:

@@ -89,18 +89,37 @@ def client_finding(name: str, attempts: int, wait: float | None) -> Finding:
 
 
 def _model(
-    package: str, cls: str, timeouts: tuple[str, ...], counts: str
+    package: str, cls: str, timeouts: tuple[str, ...], counts: str, sdk: str | None = None
 ) -> Callable[[str], Iterator[Finding]]:
+    """What is said of a chat model.
+
+    Args:
+        package: Where it is.
+        cls: Its class.
+        timeouts: The field with its timeout, under the names that it has had.
+        counts: What its `max_retries` counts, "retries" or "attempts".
+        sdk: The package of the client under it, which decides where the model does not.
+    """
+
     def look(name: str) -> Iterator[Finding]:
         fields = getattr(importlib.import_module(package), cls).model_fields
         number = fields["max_retries"].get_default(call_default_factory=True)
         wait = next((fields[field].get_default() for field in timeouts if field in fields), None)
-        text = f"{cls} leaves retries to its SDK" if number is None else _tries(cls, number, counts)
-        late = "sets no timeout" if wait is None else f"waits {seconds(float(wait))}"
+        if number is None and sdk is not None:
+            own = importlib.import_module(sdk).DEFAULT_MAX_RETRIES
+            text = f"{cls} leaves retries to its SDK, which tries each request {times(own + 1)}"
+        else:
+            text = f"{cls} leaves retries to its SDK" if number is None else _tries(cls, number, counts)
+        late = _NO_TIMEOUT if wait is None else f"waits {seconds(float(wait))} for each byte of an answer"
         well = number is not None and _attempts(number, counts) == 1 and wait is not None
         yield Finding("ok" if well else "warning", name, f"{text}, and {late}.", "" if well else GUARD)
 
     return look
+
+
+_NO_TIMEOUT = (
+    "sets no timeout: it hands on none in the place of its SDK's own, so that a wait for an answer never ends"
+)
 
 
 def _attempts(number: int, counts: str) -> int:
@@ -121,6 +140,14 @@ def _langchain_core(name: str) -> Iterator[Finding]:
         "has been asked for. `.with_fallbacks()` keeps asking a provider that is down.",
         "`with_resilience(model)` and `FailoverChatModel(nodes)` from `holdfast.langchain` replace them.",
     )
+
+
+def _langchain(name: str) -> Iterator[Finding]:
+    made = importlib.import_module("langchain.agents.middleware").ModelRetryMiddleware()
+    text = f"`ModelRetryMiddleware()` makes {made.max_retries + 1} attempts around whatever its model's SDK retries"
+    if made.on_failure == "continue":
+        text += ", and then turns the outage into a message that looks like an answer"
+    yield Finding("note", name, f"{text}.", "`ResilienceMiddleware()` from `holdfast.langchain` replaces it.")
 
 
 def _langgraph(name: str) -> Iterator[Finding]:
@@ -197,11 +224,12 @@ _LIBRARIES: dict[str, Callable[[str], Iterator[Finding]]] = {
     "anthropic": _stainless("anthropic"),
     "groq": _stainless("groq"),
     "langchain_core": _langchain_core,
-    "langchain_openai": _model("langchain_openai", "ChatOpenAI", ("request_timeout",), "retries"),
+    "langchain": _langchain,
+    "langchain_openai": _model("langchain_openai", "ChatOpenAI", ("request_timeout",), "retries", "openai"),
     "langchain_anthropic": _model(
-        "langchain_anthropic", "ChatAnthropic", ("default_request_timeout",), "retries"
+        "langchain_anthropic", "ChatAnthropic", ("default_request_timeout",), "retries", "anthropic"
     ),
-    "langchain_groq": _model("langchain_groq", "ChatGroq", ("request_timeout",), "retries"),
+    "langchain_groq": _model("langchain_groq", "ChatGroq", ("request_timeout",), "retries", "groq"),
     "langchain_mistralai": _model("langchain_mistralai", "ChatMistralAI", ("timeout",), "attempts"),
     "langchain_google_genai": _model(
         "langchain_google_genai", "ChatGoogleGenerativeAI", ("timeout",), "attempts"

@@ -9,6 +9,8 @@ and bounded in time; `FailoverChatModel(nodes)` is one chat model over several. 
 =================  ===========================================================================================
 `chat_model.py`    one chat model behind a pipeline: a subclass of the model's own class, made on the fly
 `failover.py`      several chat models behind a manager, seen as one
+`_engine.py`       what drives them: nodes, attempts
+`_settings.py`     what one provider's models understand and another's do not
 `runnable.py`      every other runnable: behind a pipeline, or several behind a manager
 `middleware.py`    the model and tool calls of an agent
 `_ledger.py`       what has become of such a call, for all layers that may try it again

@@ -38,13 +38,19 @@ class Recipe:
 
         What the caller has put in its place at the call stays.
         """
+        return {**self.own(model, kwargs), **self.changed(kwargs)}
+
+    def own(self, model: BaseChatModel, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """What was bound, as `model` wants it, but for what the caller has taken away at the call."""
         cooked = self._cooked.get(id(model))
         if cooked is None:
             cooked = self._cooked[id(model)] = (model, self._bind(model))
         used_up = _FOR_TRACES | (self.shown.keys() - kwargs.keys())
-        own = {key: value for key, value in cooked[1].items() if key not in used_up}
-        changed = {key: value for key, value in kwargs.items() if self.shown.get(key, _ABSENT) is not value}
-        return {**own, **changed}
+        return {key: value for key, value in cooked[1].items() if key not in used_up}
+
+    def changed(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """What the caller has said at the call."""
+        return {key: value for key, value in kwargs.items() if self.shown.get(key, _ABSENT) is not value}
 
 
 def bound_arguments(chain: Runnable[Any, Any]) -> Mapping[str, Any]:

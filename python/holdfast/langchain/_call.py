@@ -47,7 +47,8 @@ class Call:
         self.kwargs = kwargs
         self.error: Exception | None = None
         self.chaos: Chaos | None = None
-        self._run_manager = run_manager
+        # Where nobody listens there is nothing to tell.
+        self._run_manager = run_manager if run_manager is not None and run_manager.handlers else None
         self._tags: list[str] | None = None
         self._count = 0
         self._paid = paid

@@ -20,7 +20,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
@@ -32,6 +32,9 @@ from holdfast.langchain._v3 import amessage_stream, message_stream
 Bare = Runnable[Any, Any]
 Attempt = Callable[[Bare, str | None], Any]
 """What is done with a runnable, and the name of its node if it has one."""
+Items = TypeVar("Items")
+Begin = Callable[[Bare, RunnableConfig], Items]
+"""What begins an attempt at a stream."""
 
 
 class GuardedPaths:
@@ -136,14 +139,30 @@ class GuardedPaths:
         **kwargs: Any,
     ) -> Iterator[Any]:
         runs, named, given = Runs(run_manager, config), self._arguments(kwargs), next(inputs)
+        return self._items(
+            runs,
+            Replay(iter(())),
+            lambda runnable, child: runnable.stream(self._attempted(given, runs), child, **named),
+        )
+
+    def _items(self, runs: Runs, replay: Replay, begin: Begin[Iterator[Any]]) -> Iterator[Any]:
+        """The items of one call, each attempt at which `begin` begins."""
 
         def attempt(runnable: Bare, node: str | None) -> Iterator[Any]:
-            asked, child = self._attempted(given, runs), self._configured(runs.begin(node))
-            with runs.watched(), closing_sync(runnable.stream(asked, child, **named)) as items:
+            child = self._configured(runs.begin(node))
+            with runs.watched(), replay.told(), closing_sync(begin(runnable, child)) as items:
                 yield from items
 
-        with self._explained(runs), closing_sync(self._run_stream(attempt)) as guarded:
-            yield from guarded
+        failed = None
+        try:
+            with self._explained(runs), closing_sync(self._run_stream(attempt)) as guarded:
+                for item in guarded:
+                    replay.forget()
+                    yield item
+        except InputFailed as stop:
+            failed = stop.error
+        if failed is not None:
+            raise failed
 
     async def astream(
         self,
@@ -168,18 +187,38 @@ class GuardedPaths:
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         runs, named, given = Runs(run_manager, config), self._arguments(kwargs), await anext(inputs)
+        items = self._aitems(
+            runs,
+            AsyncReplay(_none()),
+            lambda runnable, child: runnable.astream(self._attempted(given, runs), child, **named),
+        )
+        async with closing_async(items):
+            async for item in items:
+                yield item
+
+    async def _aitems(
+        self, runs: Runs, replay: AsyncReplay, begin: Begin[AsyncIterator[Any]]
+    ) -> AsyncIterator[Any]:
+        """`_items`, asynchronously."""
 
         async def attempt(runnable: Bare, node: str | None) -> AsyncIterator[Any]:
-            asked, child = self._attempted(given, runs), self._configured(runs.begin(node))
-            with runs.watched():
-                async with closing_async(runnable.astream(asked, child, **named)) as items:
+            child = self._configured(runs.begin(node))
+            with runs.watched(), replay.told():
+                async with closing_async(begin(runnable, child)) as items:
                     async for item in items:
                         yield item
 
-        with self._explained(runs):
-            async with closing_async(self._run_astream(attempt)) as guarded:
-                async for item in guarded:
-                    yield item
+        failed = None
+        try:
+            with self._explained(runs):
+                async with closing_async(self._run_astream(attempt)) as guarded:
+                    async for item in guarded:
+                        replay.forget()
+                        yield item
+        except InputFailed as stop:
+            failed = stop.error
+        if failed is not None:
+            raise failed
 
     # A stream of a stream: what `chain.stream` calls.
 
@@ -202,27 +241,9 @@ class GuardedPaths:
         **kwargs: Any,
     ) -> Iterator[Any]:
         runs, named, replay = Runs(run_manager, config), self._arguments(kwargs), Replay(inputs)
-
-        def attempt(runnable: Bare, node: str | None) -> Iterator[Any]:
-            source = replay.source()
-            child = self._configured(runs.begin(node))
-            with (
-                runs.watched(),
-                replay.told(),
-                closing_sync(runnable.transform(source, child, **named)) as it,
-            ):
-                yield from it
-
-        failed = None
-        try:
-            with self._explained(runs), closing_sync(self._run_stream(attempt)) as guarded:
-                for item in guarded:
-                    replay.forget()
-                    yield item
-        except InputFailed as stop:
-            failed = stop.error
-        if failed is not None:
-            raise failed
+        return self._items(
+            runs, replay, lambda runnable, child: runnable.transform(replay.source(), child, **named)
+        )
 
     async def atransform(
         self,
@@ -238,7 +259,7 @@ class GuardedPaths:
             async for item in items:
                 yield item
 
-    async def _atransform_guarded(
+    def _atransform_guarded(
         self,
         inputs: AsyncIterator[Any],
         run_manager: Any,
@@ -246,26 +267,9 @@ class GuardedPaths:
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         runs, named, replay = Runs(run_manager, config), self._arguments(kwargs), AsyncReplay(inputs)
-
-        async def attempt(runnable: Bare, node: str | None) -> AsyncIterator[Any]:
-            source = replay.source()
-            child = self._configured(runs.begin(node))
-            with runs.watched(), replay.told():
-                async with closing_async(runnable.atransform(source, child, **named)) as items:
-                    async for item in items:
-                        yield item
-
-        failed = None
-        try:
-            with self._explained(runs):
-                async with closing_async(self._run_astream(attempt)) as guarded:
-                    async for item in guarded:
-                        replay.forget()
-                        yield item
-        except InputFailed as stop:
-            failed = stop.error
-        if failed is not None:
-            raise failed
+        return self._aitems(
+            runs, replay, lambda runnable, child: runnable.atransform(replay.source(), child, **named)
+        )
 
     # Events
 
@@ -313,6 +317,13 @@ class GuardedPaths:
     @property
     def _as_runnable(self) -> Any:
         return cast("Any", self)
+
+
+async def _none() -> AsyncIterator[Any]:
+    """A streamed input that is not there."""
+    nothing: tuple[Any, ...] = ()
+    for item in nothing:
+        yield item
 
 
 async def _one(item: Any) -> AsyncIterator[Any]:

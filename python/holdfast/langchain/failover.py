@@ -7,26 +7,28 @@ where that model stood.
 
 # Annotations are not postponed here: pydantic reads them when the class is made.
 
+import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import PrivateAttr
 
 from holdfast._chat import completion_of
-from holdfast._completion import Completion
 from holdfast.langchain._bindings import Recipe, bound_arguments, rebind
-from holdfast.langchain._call import Call
+from holdfast.langchain._engine import Engine, PoolCall
 from holdfast.langchain._instead import told_of
 from holdfast.langchain._invoked import caching_hooks, run_of
-from holdfast.langchain._messages import arelay, as_chunk, relay, sign_result
-from holdfast.langchain._nodes import Targets, manager_for_llms, marks_its_ends, takes_run_manager
+from holdfast.langchain._nodes import manager_for_llms
+from holdfast.langchain._settings import bind_translated, provider_of
+
+Pool = TypeVar("Pool", bound=BaseChatModel)
+
+_ABSENT = object()
 
 # The fields of every chat model; everything else is the manager's. `name` names both.
 _OWN_FIELDS = frozenset(BaseChatModel.model_fields) - {"name"}
@@ -50,37 +52,48 @@ class FailoverChatModel(BaseChatModel):
     An answer names its node in `response_metadata["holdfast"]`.
     """
 
-    _manager: Any = PrivateAttr()
-    _completion: Completion = PrivateAttr()
-    _targets: Targets = PrivateAttr()
-    _models: tuple[BaseChatModel, ...] = PrivateAttr()
-    _recipe: Recipe | None = PrivateAttr(default=None)
+    # Outside the fields, where pydantic's own private attributes cost a call more than the whole rest of it.
+    __slots__ = ("_engine",)
+
+    if TYPE_CHECKING:
+        _engine: Engine
 
     def __init__(self, nodes: Sequence[Any], **fields: Any) -> None:
         own = {key: fields.pop(key) for key in list(fields) if key in _OWN_FIELDS}
         nodes = list(nodes)
         completion = completion_of(fields.get("validate"), demanding=True)
         manager = manager_for_llms(nodes, BaseChatModel, fields, completion)
-        targets = Targets()
-        models = tuple(targets.of(node.target) for node in nodes)
-        own.setdefault("output_version", models[0].output_version)
-        own.setdefault("profile", models[0].profile)
+        engine = Engine(manager, completion, [node.target for node in nodes])
+        own.setdefault("output_version", engine.primary.output_version)
+        own.setdefault("profile", engine.primary.profile)
         super().__init__(name=fields.get("name"), **own)
-        self._manager, self._targets, self._models = manager, targets, models
-        self._completion = completion
+        object.__setattr__(self, "_engine", engine)
 
     @property
     def manager(self) -> Any:
         """The `FailoverManager`: nodes, metrics, events, start and stop."""
-        return self._manager
+        return self._engine.manager
 
     @property
     def _primary(self) -> BaseChatModel:
-        return self._models[0]
+        return self._engine.primary
+
+    # Copies are over the same manager: what is known of the nodes is not a value to be copied.
+
+    def __copy__(self) -> Self:
+        return _over(super().__copy__(), self._engine)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """A copy over the same manager: what is known of the nodes is not a value to be copied."""
         return self.__copy__()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return {**super().__getstate__(), "_engine": self._engine.manager}
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, FailoverChatModel) and other._engine is self._engine
+        return same and bool(super().__eq__(other))
+
+    __hash__ = None  # type: ignore[assignment]  # as of every model of pydantic
 
     # What it says of itself
 
@@ -113,15 +126,12 @@ class FailoverChatModel(BaseChatModel):
 
     def __getattr__(self, name: str) -> Any:
         """Facts about the first node, as `model_name`; not its methods, which would go around the pool."""
-        try:
+        if name.startswith("_"):
             return super().__getattr__(name)  # type: ignore[misc]
-        except AttributeError:
-            if name.startswith("_"):
-                raise
-            value = getattr(self._primary, name)
-            if callable(value):
-                raise
-            return value
+        value = getattr(self._engine.primary, name, _ABSENT)
+        if value is _ABSENT or callable(value):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return value
 
     # What it does
 
@@ -132,19 +142,9 @@ class FailoverChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call = Call(self, (messages,), kwargs, run_manager, paid=0)
-
-        def attempt(node: Any) -> ChatResult:
-            model = self._model_of(node)
-            number = call.begin(model.rate_limiter, node.name)
-            try:
-                result = self._generate_on(model, messages, stop, run_manager, kwargs)
-            except Exception as error:
-                call.error = error
-                raise
-            return sign_result(result, {"node": node.name, "attempts": number})
-
-        return cast("ChatResult", self._manager.run(self._told_of(attempt, messages, stop, kwargs)))
+        engine = self._engine
+        call = PoolCall(engine, messages, stop, kwargs, run_manager, run_manager)
+        return cast("ChatResult", engine.call(call))
 
     async def _agenerate(
         self,
@@ -153,19 +153,9 @@ class FailoverChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call = Call(self, (messages,), kwargs, run_manager, paid=0)
-
-        async def attempt(node: Any) -> ChatResult:
-            model = self._model_of(node)
-            number = await call.abegin(model.rate_limiter, node.name)
-            try:
-                result = await self._agenerate_on(model, messages, stop, run_manager, kwargs)
-            except Exception as error:
-                call.error = error
-                raise
-            return sign_result(result, {"node": node.name, "attempts": number})
-
-        return cast("ChatResult", await self._manager.arun(self._told_of(attempt, messages, stop, kwargs)))
+        engine = self._engine
+        call = PoolCall(engine, messages, stop, kwargs, run_manager, run_manager)
+        return cast("ChatResult", await engine.acall(call))
 
     def _stream(
         self,
@@ -174,24 +164,9 @@ class FailoverChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        call = Call(self, (messages,), kwargs, run_manager or run_of(self), paid=0)
-
-        def attempt(node: Any, *other: Any, **others: Any) -> Iterator[ChatGenerationChunk]:
-            model = self._model_of(node)
-            number = call.begin(model.rate_limiter, node.name)
-            (asked,), named = call.changed(other, others)
-            if model._should_stream(async_api=False, **{**named, "stream": True}):
-                run = {} if run_manager is None else {"run_manager": run_manager}
-                chunks = model._stream(asked, stop=stop, **run, **self._arguments(model, named))
-            else:
-                chunks = iter([as_chunk(self._generate_on(model, asked, stop, run_manager, named))])
-            facts = None if other or others else {"node": node.name, "attempts": number}
-            return relay(chunks, facts, call)
-
-        return cast(
-            "Iterator[ChatGenerationChunk]",
-            self._manager.run_stream(self._told_of(attempt, messages, stop, kwargs)),
-        )
+        call = PoolCall(self._engine, messages, stop, kwargs, run_manager, run_manager or run_of(self))
+        attempt = told_of(functools.partial(call.stream), self._primary, call.args, kwargs)
+        return cast("Iterator[ChatGenerationChunk]", self.manager.run_stream(attempt))
 
     def _astream(
         self,
@@ -200,93 +175,43 @@ class FailoverChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        call = Call(self, (messages,), kwargs, run_manager or run_of(self), paid=0)
-
-        async def attempt(node: Any, *other: Any, **others: Any) -> AsyncIterator[ChatGenerationChunk]:
-            model = self._model_of(node)
-            number = await call.abegin(model.rate_limiter, node.name)
-            (asked,), named = call.changed(other, others)
-            if model._should_stream(async_api=True, **{**named, "stream": True}):
-                run = {} if run_manager is None else {"run_manager": run_manager}
-                chunks = model._astream(asked, stop=stop, **run, **self._arguments(model, named))
-            else:
-                chunks = _once(as_chunk(await self._agenerate_on(model, asked, stop, run_manager, named)))
-            facts = None if other or others else {"node": node.name, "attempts": number}
-            async with aclosing(arelay(chunks, facts, call)) as relayed:
-                async for chunk in relayed:
-                    yield chunk
-
-        return cast(
-            "AsyncIterator[ChatGenerationChunk]",
-            self._manager.run_astream(self._told_of(attempt, messages, stop, kwargs)),
-        )
-
-    def _told_of(self, attempt: Any, messages: Any, stop: Any, kwargs: dict[str, Any]) -> Any:
-        return told_of(attempt, self._primary, (messages, stop), kwargs)
-
-    def _generate_on(
-        self,
-        model: BaseChatModel,
-        messages: list[BaseMessage],
-        stop: list[str] | None,
-        run_manager: Any,
-        kwargs: dict[str, Any],
-    ) -> ChatResult:
-        run = {"run_manager": run_manager} if takes_run_manager(type(model)._generate) else {}
-        return model._generate(messages, stop=stop, **run, **self._arguments(model, kwargs))
-
-    async def _agenerate_on(
-        self,
-        model: BaseChatModel,
-        messages: list[BaseMessage],
-        stop: list[str] | None,
-        run_manager: Any,
-        kwargs: dict[str, Any],
-    ) -> ChatResult:
-        run = {"run_manager": run_manager} if takes_run_manager(type(model)._agenerate) else {}
-        return await model._agenerate(messages, stop=stop, **run, **self._arguments(model, kwargs))
+        call = PoolCall(self._engine, messages, stop, kwargs, run_manager, run_manager or run_of(self))
+        attempt = told_of(functools.partial(call.astream), self._primary, call.args, kwargs)
+        return cast("AsyncIterator[ChatGenerationChunk]", self.manager.run_astream(attempt))
 
     def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
         """The first node that can stream decides; a pool of models that cannot does not."""
-        if self._streaming_disabled(**kwargs):
+        streaming = self._engine.streaming(async_api=async_api)
+        if streaming is None or self._streaming_disabled(**kwargs):
             return False
-        streaming = self._first_streaming(async_api)
-        return streaming is not None and streaming._should_stream(
-            async_api=async_api, run_manager=run_manager, **kwargs
-        )
+        return streaming._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
 
     def _should_use_protocol_streaming(
         self, *, async_api: bool, run_manager: Any = None, **kwargs: Any
     ) -> bool:
-        return self._first_streaming(async_api) is not None and super()._should_use_protocol_streaming(
+        return self._engine.streaming(
+            async_api=async_api
+        ) is not None and super()._should_use_protocol_streaming(
             async_api=async_api, run_manager=run_manager, **kwargs
         )
-
-    def _first_streaming(self, async_api: bool) -> BaseChatModel | None:
-        models = (model for model in self._models if model._should_stream(async_api=async_api, stream=True))
-        return next(models, None)
-
-    def _model_of(self, node: Any) -> BaseChatModel:
-        """The model to call at this node; what is known of its end markers is told first."""
-        model: BaseChatModel = self._targets.of(node.target)
-        marks = marks_its_ends(model)
-        if marks is not None:
-            self._completion.tell(node.name, marks)
-        return model
-
-    def _arguments(self, model: BaseChatModel, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The keyword arguments as this model wants them: tools in the format of its provider."""
-        return dict(kwargs) if self._recipe is None else self._recipe.apply(model, kwargs)
 
     # What can be bound to it
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
         """Binds tools to every node, each in the format of its own provider.
 
+        What only the first node's provider knows (a tool that it runs itself, a setting) is bound to its nodes.
+
         Raises:
             NotImplementedError: The first node's model has no tools.
         """
-        return cast("Runnable[Any, AIMessage]", self._bound(lambda model: model.bind_tools(tools, **kwargs)))
+
+        def bind(model: BaseChatModel) -> Runnable[Any, Any]:
+            if provider_of(model) == provider_of(self._primary):
+                return model.bind_tools(tools, **kwargs)
+            return cast("Runnable[Any, Any]", bind_translated(model, tools, kwargs))
+
+        return cast("Runnable[Any, AIMessage]", self._bound(bind))
 
     def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[Any, Any]:
         """Answers in the form of the schema, from whichever node.
@@ -294,24 +219,25 @@ class FailoverChatModel(BaseChatModel):
         Nodes of one class use their own way of asking for it, whatever it is; in a pool of several classes,
         where ways differ, all of them are asked for a tool call, which every one of them understands.
         """
-        if len({type(model) for model in self._models}) > 1:
+        if len({type(model) for model in self._engine.models}) > 1:
             return super().with_structured_output(schema, **kwargs)
         return self._bound(lambda model: model.with_structured_output(schema, **kwargs))
 
     def _bound(self, bind: Callable[[BaseChatModel], Runnable[Any, Any]]) -> Runnable[Any, Any]:
         chain = bind(self._primary)
-        pool = self.model_copy()
-        pool._recipe = Recipe(lambda model: bound_arguments(bind(model)), bound_arguments(chain))
+        recipe = Recipe(lambda model: bound_arguments(bind(model)), bound_arguments(chain))
+        pool = _over(self.model_copy(), self._engine.with_recipe(recipe))
         return cast("Runnable[Any, Any]", rebind(chain, pool))
 
 
-for _name, _hook in caching_hooks(BaseChatModel, lambda pool: pool._completion).items():
+def _over(pool: Pool, engine: Engine) -> Pool:
+    object.__setattr__(pool, "_engine", engine)
+    return pool
+
+
+for _name, _hook in caching_hooks(BaseChatModel, lambda pool: pool._engine.completion).items():
     setattr(FailoverChatModel, _name, _hook)
 for _name in ("_generate", "_agenerate"):
     # Stored, because LangChain asks for it in every call and works it out anew.
     _hook = getattr(FailoverChatModel, _name)
     _hook.__signature__ = inspect.signature(_hook)
-
-
-async def _once(chunk: ChatGenerationChunk) -> AsyncIterator[ChatGenerationChunk]:
-    yield chunk

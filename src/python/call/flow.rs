@@ -6,13 +6,15 @@
 
 use std::collections::VecDeque;
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use super::substitute::Kept;
-
 use super::raw::Visitor;
+use super::substitute::Kept;
+use super::under_way::Call;
 use crate::python::once::intern;
+use crate::runtime::clock;
 
 /// The items of one attempt on their way to the consumer.
 #[derive(Debug, Default)]
@@ -121,5 +123,45 @@ impl Flow {
             self.pending.push_back(item);
         }
         Ok(())
+    }
+}
+
+impl Call {
+    /// The flow of a new attempt's stream.
+    pub fn flow(&self, py: Python<'_>) -> PyResult<Flow> {
+        let governor = self.guard.get().wiring().governor.as_ref().filter(|_| !self.passes);
+        let flow = Flow::new(py, governor, self.interrupted.as_ref())?;
+        Ok(flow.kept(self.keeps()))
+    }
+
+    /// An item has come and is held back: a sign of life all the same (B4).
+    pub fn heard(&mut self) {
+        if let Some(execution) = &mut self.execution {
+            execution.progress(clock::now());
+        }
+    }
+
+    /// An item is on its way to the consumer: the call is committed, and its lease renewed.
+    pub fn handed(&mut self) {
+        if let Some(execution) = &mut self.execution {
+            let now = clock::now();
+            execution.commit(now);
+            execution.progress(now);
+        }
+    }
+
+    /// Do the stream's further items concern nobody but the consumer?
+    pub fn passes_items(&self) -> bool {
+        self.scope.is_none() && self.passes_on()
+    }
+
+    /// Is all that a further item needs the scope, if there is one, and the clock, if one runs?
+    pub fn passes_on(&self) -> bool {
+        self.execution.as_ref().is_some_and(|execution| !execution.wants_progress())
+    }
+
+    /// The scope of the attempt under way, borrowed; null without one.
+    pub fn scope_pointer(&self) -> *mut ffi::PyObject {
+        self.scope.as_ref().map_or_else(std::ptr::null_mut, Py::as_ptr)
     }
 }

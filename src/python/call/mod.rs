@@ -4,7 +4,7 @@
 //!  Guard.__call__ ─ colour ─┬─ function           function.rs      blocks, lets go of the GIL to wait
 //!                           ├─ coroutine function coroutine.rs     an awaitable that resumes the user's
 //!                           ├─ generator          generator.rs     an iterator around the user's
-//!                           └─ async generator    async_stream.rs  an async iterator around the user's
+//!                           └─ async generator    async_stream     an async iterator around the user's
 //! ```
 //!
 //! Every driver is the same loop: ask the [`Execution`](crate::pipeline::Execution) for a step, do it, report
@@ -15,7 +15,6 @@
 
 mod alarm;
 mod arguments;
-mod async_step;
 mod async_stream;
 mod attempts;
 mod awaitable;
@@ -46,8 +45,7 @@ mod substitute;
 mod under_way;
 mod wait;
 
-pub use async_step::StreamStep;
-pub use async_stream::AsyncStream;
+pub use async_stream::{AsyncStream, StreamStep};
 pub use attempts::{Attempts, Block, NextAttempt};
 pub use awaitable::Awaitable;
 pub use by_hand::ByHand;

@@ -17,7 +17,7 @@ use crate::policy::limit::Priority;
 use crate::policy::timeout::{Expiry, Which};
 use crate::python::convert;
 use crate::python::once::{Once, intern};
-use crate::python::switches;
+use crate::python::{apart, switches};
 use crate::runtime::clock;
 use crate::runtime::dice::ThreadDice;
 
@@ -272,6 +272,31 @@ pub unsafe fn swap_back(py: Python<'_>, outer: *mut ffi::PyObject) {
             }
         }
         ffi::Py_DECREF(outer);
+    }
+}
+
+/// Runs `act` in a scope; none if that could not be entered. Either may leave an exception set.
+///
+/// # Safety
+///
+/// This thread is attached, no exception is set, and the scope is alive.
+#[inline]
+#[expect(unsafe_code, reason = "raw pointers")]
+pub unsafe fn scoped<R>(py: Python<'_>, scope: *mut ffi::PyObject, act: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: by the function's own contract; `outer` is an owned reference.
+    unsafe {
+        let outer = swap(py, scope);
+        if outer.is_null() {
+            return None;
+        }
+        let result = act();
+        if ffi::PyErr_Occurred().is_null() {
+            swap_back(py, outer);
+        } else {
+            // At interpreter shutdown there is no scope to go back to.
+            let _shutting_down = apart(|py| swap_back(py, outer));
+        }
+        Some(result)
     }
 }
 

@@ -4,7 +4,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments;
-use super::flow::Flow;
 use super::guard::GuardRef;
 use super::history;
 use super::raw::Visitor;
@@ -52,7 +51,7 @@ pub struct Call {
     pub(super) execution: Option<Execution>,
     last: Option<PyResult<Py<PyAny>>>,
     id: Option<CallId>,
-    scope: Option<Py<Scope>>,
+    pub(super) scope: Option<Py<Scope>>,
     /// The youngest mark on an exception when the attempt began.
     pub(super) mark: u64,
     /// It began while guards only passed calls on.
@@ -289,34 +288,6 @@ impl Call {
     /// The machine, while the call is under way.
     pub const fn execution(&mut self) -> Option<&mut Execution> {
         self.execution.as_mut()
-    }
-
-    /// The flow of a new attempt's stream.
-    pub fn flow(&self, py: Python<'_>) -> PyResult<Flow> {
-        let governor = self.guard.get().wiring().governor.as_ref().filter(|_| !self.passes);
-        let flow = Flow::new(py, governor, self.interrupted.as_ref())?;
-        Ok(flow.kept(self.keeps()))
-    }
-
-    /// An item has come and is held back: a sign of life all the same (B4).
-    pub fn heard(&mut self) {
-        if let Some(execution) = &mut self.execution {
-            execution.progress(clock::now());
-        }
-    }
-
-    /// An item is on its way to the consumer: the call is committed, and its lease renewed.
-    pub fn handed(&mut self) {
-        if let Some(execution) = &mut self.execution {
-            let now = clock::now();
-            execution.commit(now);
-            execution.progress(now);
-        }
-    }
-
-    /// Do the stream's further items concern nobody but the consumer?
-    pub fn passes_items(&self) -> bool {
-        self.scope.is_none() && self.execution.as_ref().is_some_and(|execution| !execution.wants_progress())
     }
 
     /// Ends the call without a verdict.

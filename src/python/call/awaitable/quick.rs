@@ -12,7 +12,6 @@ use super::{Awaitable, DONE, FRESH, QUICK, by_machine};
 use crate::base::{Time, Verdict};
 use crate::pipeline::{Plan, Target};
 use crate::policy::timeout::Phase;
-use crate::python::apart;
 use crate::python::call::coroutine::{State, recorded, suspend};
 use crate::python::call::scope::{self, Inherited, Scope};
 use crate::python::call::{Callee, foreign, history};
@@ -123,7 +122,8 @@ pub(super) unsafe fn resume(
         let sent = if scope.is_null() {
             ffi::PyIter_Send(inner, arg, result)
         } else {
-            scoped(py, scope, || ffi::PyIter_Send(inner, arg, result))
+            scope::scoped(py, scope, || ffi::PyIter_Send(inner, arg, result))
+                .unwrap_or(ffi::PySendResult::PYGEN_ERROR)
         };
         match sent {
             ffi::PySendResult::PYGEN_RETURN => {
@@ -143,34 +143,6 @@ pub(super) unsafe fn resume(
             }
             ffi::PySendResult::PYGEN_ERROR => failed(awaitable, result),
         }
-    }
-}
-
-/// Runs `act` in a scope.
-///
-/// # Safety
-///
-/// This thread is attached, and the scope alive.
-#[expect(unsafe_code, reason = "raw pointers")]
-unsafe fn scoped(
-    py: Python<'_>,
-    scope: *mut ffi::PyObject,
-    act: impl FnOnce() -> ffi::PySendResult,
-) -> ffi::PySendResult {
-    // SAFETY: by the function's own contract; `outer` is an owned reference.
-    unsafe {
-        let outer = scope::swap(py, scope);
-        if outer.is_null() {
-            return ffi::PySendResult::PYGEN_ERROR;
-        }
-        let sent = act();
-        if sent == ffi::PySendResult::PYGEN_ERROR {
-            // At interpreter shutdown there is no scope to go back to.
-            let _shutting_down = apart(|py| scope::swap_back(py, outer));
-        } else {
-            scope::swap_back(py, outer);
-        }
-        sent
     }
 }
 

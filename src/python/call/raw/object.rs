@@ -104,6 +104,11 @@ impl<B: Body> Raw<B> {
         Self(unsafe { Bound::from_borrowed_ptr(py, object) }.unbind(), PhantomData)
     }
 
+    /// Is this an object of this kind?
+    pub fn is(object: &Bound<'_, PyAny>) -> bool {
+        object.get_type_ptr() == B::class().pointer()
+    }
+
     /// The body.
     #[inline]
     #[expect(unsafe_code, reason = "a pointer becomes a reference")]

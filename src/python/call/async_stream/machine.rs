@@ -1,166 +1,122 @@
-//! One step of a guarded async generator: the awaitable of its `__anext__`, `asend`, `athrow` and `aclose`.
+//! One step of a guarded async generator by the machine.
 //!
-//! A step takes the stream's state out, works on it, and puts it back when it is over, so that a second step
-//! meanwhile is refused, as an async generator refuses it.
+//! It takes the stream's state out, works on it, and puts it back when it is over, so that a second step meanwhile
+//! is refused, as an async generator refuses it.
 
-mod closing;
-
-use parking_lot::Mutex;
-use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyTypeError};
 use pyo3::prelude::*;
 
-use self::closing::{close, close_on, close_turn};
-use super::alarm::Alarm;
-use super::async_stream::{AsyncStream, Request, Run, Shared};
-use super::coroutine::awaited;
-use super::flow::Flow;
-use super::foreign;
-use super::resume::{Input, Resumed, resume, unmistakable};
-use super::substitute::Instead;
-use super::under_way::Call;
-use super::wait::{Look, Nap};
+use super::closing::{close_on, close_run, closed};
+use super::state::{Outcome, StepState, Todo, Turn};
+use super::step::Kind;
+use super::{AsyncStream, Request, Run, Shared, hooks};
 use crate::pipeline::{Attempt, Finish, Step};
 use crate::policy::timeout::Phase;
+use crate::python::call::alarm::Alarm;
+use crate::python::call::coroutine::awaited;
+use crate::python::call::flow::Flow;
+use crate::python::call::foreign;
+use crate::python::call::resume::{Input, Resumed, resume};
+use crate::python::call::substitute::Instead;
+use crate::python::call::under_way::Call;
+use crate::python::call::wait::{Look, Nap};
 use crate::python::once::intern;
 use crate::runtime::clock::{self, Busy};
 
-/// The awaitable of one step.
-#[pyclass(frozen, weakref, module = "holdfast._native", name = "GuardedStep")]
-#[derive(Debug)]
-pub struct StreamStep {
-    pub(super) stream: Py<AsyncStream>,
-    pub(super) state: Mutex<StepState>,
+/// One step: the first one, or on from where it was.
+pub(super) fn step(
+    py: Python<'_>,
+    stream: &AsyncStream,
+    state: StepState,
+    input: Input<'_>,
+    kind: Kind,
+) -> Turn {
+    let todo = match state {
+        StepState::New(request) => match (stream.take(), input) {
+            // What is thrown into a step of a stream that is over comes back.
+            (Some(Shared::Done), Input::Throw(error)) => Todo::Return(Turn::Over(Shared::Done, Err(error))),
+            (Some(shared), input) => begin(py, shared, meant(py, request, input)),
+            (None, _) => Todo::Return(Turn::Refused(PyRuntimeError::new_err(kind.meanwhile()))),
+        },
+        StepState::Waiting { run, inner, alarm } => Todo::Resume(run, inner, alarm, input),
+        StepState::Sleeping { call, nap } => sleep_on(py, call, nap, input),
+        StepState::Closing { inner } => close_on(py, inner, input),
+        StepState::Instead { source, inner } => Todo::Return(instead(py, source, inner, input)),
+    };
+    carry_on(py, todo)
 }
 
-#[derive(Debug)]
-pub(super) enum StepState {
-    New(Request),
-    /// Waiting for what the user's iterator gave to wait for.
-    Waiting {
-        run: Run,
-        inner: Py<PyAny>,
-        alarm: Option<Alarm>,
-    },
-    Sleeping {
-        call: Call,
-        nap: Nap,
-    },
-    Closing {
-        inner: Py<PyAny>,
-    },
-    /// In a step of what stands in our place.
-    Instead {
-        source: Py<PyAny>,
-        inner: Py<PyAny>,
-    },
-    /// A step runs right now, or is over.
-    Spent,
+/// A step that was begun in the lane has to wait, and a clock runs meanwhile.
+pub(super) fn wait(py: Python<'_>, run: Run, inner: Py<PyAny>, on: Py<PyAny>) -> Turn {
+    carry_on(py, suspend(py, run, inner, None, on))
 }
 
-/// How one step ends: with something to wait for (and the state to wait in), or for good.
-enum Turn {
-    Wait(StepState, Py<PyAny>),
-    Over(Shared, PyResult<Outcome>),
+/// A step that was begun in the lane has ended otherwise than with an item.
+pub(super) fn end(py: Python<'_>, run: Run, error: PyErr) -> Turn {
+    carry_on(py, over(py, run, error, false, Busy::idle()))
 }
 
-/// What a step that ends well gives.
-enum Outcome {
-    Item(Py<PyAny>),
-    /// The stream is at its end.
-    End,
-}
-
-/// What is to be done next.
-enum Todo<'py> {
-    Follow(Call, Step, Busy),
-    Ask(Run, Request),
-    Resume(Run, Py<PyAny>, Option<Alarm>, Input<'py>),
-    Return(Turn),
-}
-
-impl StreamStep {
-    pub(super) fn step(&self, py: Python<'_>, input: Input<'_>) -> PyResult<Py<PyAny>> {
-        let state = std::mem::replace(&mut *self.state.lock(), StepState::Spent);
-        match self.turn(py, state, input) {
-            Turn::Wait(state, on) => {
-                *self.state.lock() = state;
-                Ok(on)
-            }
-            Turn::Over(shared, result) => {
-                *self.shared().lock() = shared;
-                Err(match result {
-                    Ok(Outcome::Item(item)) => PyStopIteration::new_err((item,)),
-                    Ok(Outcome::End) => PyStopAsyncIteration::new_err(()),
-                    Err(error) => unmistakable(py, error, "async generator"),
-                })
-            }
-        }
+/// Gives a step up: neutral for every policy.
+pub(super) fn close(py: Python<'_>, stream: &AsyncStream, state: StepState) -> PyResult<()> {
+    let (inner, alarm) = match state {
+        StepState::Waiting { inner, alarm, .. } => (inner, alarm),
+        StepState::Sleeping { nap, .. } => (nap.inner().clone_ref(py), None),
+        StepState::Closing { inner } | StepState::Instead { inner, .. } => (inner, None),
+        StepState::New(_) => return Ok(()),
+    };
+    if let Some(alarm) = alarm {
+        alarm.disarm(py);
     }
+    stream.put(Shared::Done);
+    inner.bind(py).call_method0(intern!(py, "close")).map(drop)
+}
 
-    pub(super) fn shared(&self) -> &Mutex<Shared> {
-        &self.stream.get().shared
-    }
-
-    fn turn(&self, py: Python<'_>, state: StepState, input: Input<'_>) -> Turn {
-        let mut todo = match state {
-            StepState::New(request) => self.begin(py, request, input),
-            StepState::Waiting { run, inner, alarm } => Todo::Resume(run, inner, alarm, input),
-            StepState::Sleeping { call, nap } => sleep_on(py, call, nap, input),
-            StepState::Closing { inner } => close_on(py, inner, input),
-            StepState::Instead { source, inner } => Todo::Return(instead(py, source, inner, input)),
-            StepState::Spent => {
-                // The stream's own state belongs to another step, or to nobody: it is left as it is.
-                let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
-                let text = "cannot reuse already awaited asend()/athrow()/aclose()";
-                return Turn::Over(shared, Err(PyRuntimeError::new_err(text)));
-            }
+fn carry_on<'py>(py: Python<'py>, mut todo: Todo<'py>) -> Turn {
+    loop {
+        todo = match todo {
+            Todo::Follow(call, step, busy) => follow(py, call, step, busy),
+            Todo::Ask(run, request) => ask(py, run, request),
+            Todo::Resume(run, inner, alarm, input) => advance(py, run, inner, alarm, input),
+            Todo::Return(turn) => return turn,
         };
-        loop {
-            todo = match todo {
-                Todo::Follow(call, step, busy) => follow(py, call, step, busy),
-                Todo::Ask(run, request) => ask(py, run, request),
-                Todo::Resume(run, inner, alarm, input) => advance(py, run, inner, alarm, input),
-                Todo::Return(turn) => return turn,
-            };
-        }
     }
+}
 
-    fn begin<'py>(&self, py: Python<'py>, request: Request, input: Input<'py>) -> Todo<'py> {
-        let shared = std::mem::replace(&mut *self.shared().lock(), Shared::Busy);
-        let over = |shared, result| Todo::Return(Turn::Over(shared, result));
-        if let Input::Throw(error) = input {
-            return over(shared, Err(error));
+/// What a step that has not begun is to ask for: what is sent or thrown into it goes into the generator.
+fn meant(py: Python<'_>, request: Request, input: Input<'_>) -> Request {
+    match (request, input) {
+        (Request::Next, Input::Send(value)) if !value.is_none() => Request::Send(value.unbind()),
+        (_, Input::Throw(error)) => Request::Throw(error.into_value(py).into_any()),
+        (request, Input::Send(_)) => request,
+    }
+}
+
+fn begin(py: Python<'_>, shared: Shared, request: Request) -> Todo<'_> {
+    let over = |shared, result| Todo::Return(Turn::Over(shared, result));
+    match (shared, request) {
+        (Shared::Done | Shared::New(_) | Shared::Ending(..), Request::Close)
+        | (Shared::Done, Request::Throw(_)) => over(Shared::Done, Ok(Outcome::Item(py.None()))),
+        (Shared::New(_) | Shared::Ending(..), Request::Throw(error)) => {
+            over(Shared::Done, Err(PyErr::from_value(error.into_bound(py))))
         }
-        match (shared, request) {
-            (Shared::Busy, _) => {
-                let text = "anext(): asynchronous generator is already running";
-                over(Shared::Busy, Err(PyRuntimeError::new_err(text)))
-            }
-            (Shared::Done | Shared::New(_) | Shared::Ending(..), Request::Close) => {
-                over(Shared::Done, Ok(Outcome::Item(py.None())))
-            }
-            (Shared::Done | Shared::New(_) | Shared::Ending(..), Request::Throw(error)) => {
-                over(Shared::Done, Err(PyErr::from_value(error.into_bound(py))))
-            }
-            (Shared::Done, _) => over(Shared::Done, Ok(Outcome::End)),
-            (Shared::Instead(source), request) => Todo::Return(ask_instead(py, source, &request)),
-            (Shared::New(call), Request::Send(value)) if !value.is_none(py) => {
-                let text = "can't send non-None value to a just-started async generator";
-                over(Shared::New(call), Err(PyTypeError::new_err(text)))
-            }
-            (Shared::Ending(flow, end), _) => Todo::Return(ending(flow, end)),
-            (Shared::New(mut call), _) => match foreign::refuse(py).and_then(|()| call.start(py)) {
-                Ok(step) => Todo::Follow(call, step, Busy::idle()),
-                Err(error) => over(Shared::Done, Err(error)),
-            },
-            (Shared::Open(mut run), request) => {
-                run.since = clock::now();
-                match (&request, run.flow.next()) {
-                    (Request::Next | Request::Send(_), Some(item)) => {
-                        over(Shared::Open(run), Ok(Outcome::Item(item)))
-                    }
-                    _ => Todo::Ask(run, request),
+        (Shared::Done | Shared::Busy, _) => over(Shared::Done, Ok(Outcome::End)),
+        (Shared::Instead(source), request) => Todo::Return(ask_instead(py, source, &request)),
+        (Shared::New(call), Request::Send(value)) if !value.is_none(py) => {
+            let text = "can't send non-None value to a just-started async generator";
+            over(Shared::New(call), Err(PyTypeError::new_err(text)))
+        }
+        (Shared::Ending(flow, end), _) => Todo::Return(ending(flow, end)),
+        (Shared::New(mut call), _) => match foreign::refuse(py).and_then(|()| call.start(py)) {
+            Ok(step) => Todo::Follow(call, step, Busy::idle()),
+            Err(error) => over(Shared::Done, Err(error)),
+        },
+        (Shared::Open(mut run), request) => {
+            run.since = clock::now();
+            match (&request, run.flow.next()) {
+                (Request::Next | Request::Send(_), Some(item)) => {
+                    over(Shared::Open(run), Ok(Outcome::Item(item)))
                 }
+                _ => Todo::Ask(run, request),
             }
         }
     }
@@ -174,12 +130,21 @@ fn ending(mut flow: Flow, end: Option<PyErr>) -> Turn {
     }
 }
 
+/// The first step of what stands in our place from now on.
+fn ask_first(py: Python<'_>, source: Py<PyAny>) -> Turn {
+    let made = hooks::untold(source.bind(py), || asked(source.bind(py), &Request::Next));
+    match made.and_then(|made| awaited(&made)) {
+        Ok(inner) => instead(py, source, inner.unbind(), Input::none(py)),
+        Err(error) => Turn::Over(Shared::Done, Err(error)),
+    }
+}
+
 /// One step of what stands in our place.
 fn ask_instead(py: Python<'_>, source: Py<PyAny>, request: &Request) -> Turn {
     let closes = matches!(request, Request::Close);
     let made = asked(source.bind(py), request);
     match made.and_then(|made| awaited(&made)) {
-        Ok(inner) if closes => close_turn(py, inner.unbind(), Input::none(py)),
+        Ok(inner) if closes => closed(py, inner.unbind(), Input::none(py)),
         Ok(inner) => instead(py, source, inner.unbind(), Input::none(py)),
         Err(error) => Turn::Over(Shared::Done, Err(error)),
     }
@@ -208,11 +173,15 @@ fn asked<'py>(source: &Bound<'py, PyAny>, request: &Request) -> PyResult<Bound<'
 }
 
 /// Asks the user's iterator for its next step.
-fn ask(py: Python<'_>, run: Run, request: Request) -> Todo<'_> {
+fn ask(py: Python<'_>, mut run: Run, request: Request) -> Todo<'_> {
     if matches!(request, Request::Close) {
-        return close(py, run);
+        return close_run(py, run);
     }
-    let made = run.call.within(py, || asked(run.source.bind(py), &request));
+    let first = !std::mem::replace(&mut run.asked, true);
+    let made = run.call.within(py, || {
+        let ask = || asked(run.source.bind(py), &request);
+        if first { hooks::untold(run.source.bind(py), ask) } else { ask() }
+    });
     match made.flatten().and_then(|made| awaited(&made)) {
         Ok(inner) => Todo::Resume(run, inner.unbind(), None, Input::none(py)),
         Err(error) => over(py, run, error, false, Busy::idle()),
@@ -309,7 +278,7 @@ fn ended(py: Python<'_>, run: Run, busy: Busy) -> Todo<'_> {
                 None => Ok(None),
             });
             Todo::Return(match going_on {
-                Ok(Some(source)) => ask_instead(py, source, &Request::Next),
+                Ok(Some(source)) => ask_first(py, source),
                 Ok(None) => ending(flow, None),
                 Err(error) => ending(flow, Some(error)),
             })
@@ -332,7 +301,7 @@ fn follow(py: Python<'_>, mut call: Call, step: Step, busy: Busy) -> Todo<'_> {
         }
         Step::Finish(Finish::FallBack(otherwise)) => {
             return Todo::Return(match call.instead(py, *otherwise, intern!(py, "_aitems")) {
-                Ok(Instead::Made(source)) => ask_instead(py, source, &Request::Next),
+                Ok(Instead::Made(source)) => ask_first(py, source),
                 Ok(Instead::Nothing(_)) => Turn::Over(Shared::Done, Ok(Outcome::End)),
                 Err(error) => Turn::Over(Shared::Done, Err(error)),
             });
@@ -356,7 +325,10 @@ fn start<'py>(py: Python<'py>, mut call: Call, attempt: &Attempt, busy: Busy) ->
         Ok((source, call.flow(py)?))
     });
     match made {
-        Ok((source, flow)) => Todo::Ask(Run { call, source, flow, begun: false, since }, Request::Next),
+        Ok((source, flow)) => {
+            let run = Run { call, source, flow, asked: false, begun: false, since };
+            Todo::Ask(run, Request::Next)
+        }
         Err(error) => {
             let step = call.record_unchecked(py, Err(error));
             Todo::Follow(call, step, busy)

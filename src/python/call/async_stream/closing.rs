@@ -2,14 +2,14 @@
 
 use pyo3::prelude::*;
 
-use super::{Outcome, StepState, Todo, Turn};
-use crate::python::call::async_stream::{Run, Shared};
+use super::state::{Outcome, StepState, Todo, Turn};
+use super::{Run, Shared};
 use crate::python::call::coroutine::awaited;
 use crate::python::call::resume::{Input, Resumed, resume};
 use crate::python::once::intern;
 
 /// Closes the user's iterator: neutral for every policy.
-pub(super) fn close(py: Python<'_>, run: Run) -> Todo<'_> {
+pub(super) fn close_run(py: Python<'_>, run: Run) -> Todo<'_> {
     let Run { mut call, source, .. } = run;
     call.abandon();
     let closing = source
@@ -24,10 +24,10 @@ pub(super) fn close(py: Python<'_>, run: Run) -> Todo<'_> {
 }
 
 pub(super) fn close_on<'py>(py: Python<'py>, inner: Py<PyAny>, input: Input<'py>) -> Todo<'py> {
-    Todo::Return(close_turn(py, inner, input))
+    Todo::Return(closed(py, inner, input))
 }
 
-pub(super) fn close_turn(py: Python<'_>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
+pub(super) fn closed(py: Python<'_>, inner: Py<PyAny>, input: Input<'_>) -> Turn {
     match resume(inner.bind(py), input) {
         Resumed::Yielded(on) => Turn::Wait(StepState::Closing { inner }, on.unbind()),
         Resumed::Returned(value) => Turn::Over(Shared::Done, Ok(Outcome::Item(value.unbind()))),
