@@ -164,7 +164,8 @@ class Fallback(Guarding, State):
         if hasattr(answer, "__anext__"):
             try:
                 async for item in answer:
-                    yield item if shape is None else shape.item(item, told)
+                    for one in (item,) if shape is None else shape.items(item, told):
+                        yield one
                     told = {}
             finally:
                 await _aclosed(answer)
@@ -283,9 +284,13 @@ def _each(answer: Any) -> Iterator[Any]:
 
 
 def made_for(function: Callable[..., Any] | None, args: tuple[Any, ...]) -> Any:
-    """The call that an adapter makes its attempts for, told by its function or its only argument; or ``None``."""
+    """The call that an adapter makes its attempts for, told by its function or an argument; or ``None``."""
     told = getattr(function, "__holdfast_call__", None)
-    return getattr(args[0], "__holdfast_call__", None) if told is None and len(args) == 1 else told
+    if told is not None:
+        return told
+    # By class: an argument that answers to every name is nobody's call.
+    calls = (value for value in args if hasattr(type(value), "__holdfast_call__"))
+    return getattr(next(calls, None), "__holdfast_call__", None)
 
 
 # ---- answers that carry metadata ----
@@ -301,7 +306,7 @@ def _dressed_items(facts: Facts, how: str, error: Exception, items: Iterator[Any
     shape = made_for(facts[1], facts[2])
     told = _facts_of(how, error)
     for item in items:
-        yield item if shape is None else shape.item(item, told)
+        yield from (item,) if shape is None else shape.items(item, told)
         told = {}  # metadata of chunks is added up: the first one tells
 
 

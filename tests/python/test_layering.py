@@ -34,6 +34,7 @@ EDGES: dict[str, set[str]] = {
         "openai",
         "pydantic",
         "tenacity",
+        "typing_extensions",
     },
 }
 

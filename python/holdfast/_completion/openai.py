@@ -1,4 +1,4 @@
-"""Readers of OpenAI's answers: chat completions and their chunks, and (by `responses.py`) responses."""
+"""Readers of OpenAI's answers: chat and legacy completions, their chunks, and (by `responses.py`) responses."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ def read(value: Any) -> Answer | None:
     """What a chat completion or a response shows."""
     if responses.is_response(value):
         return responses.read(value)
+    if is_legacy(value):
+        reader = ChunkReader()
+        reader.take(value)
+        return reader.answer(())
     if not is_a(value, "ChatCompletion") and field(value, "object") != "chat.completion":
         return None
     answer = Answer(provider="openai")
@@ -48,6 +52,8 @@ def text_of(value: Any) -> str | None:
     if responses.is_response(value):
         return responses.text_of(value)
     choices = items(value, "choices")
+    if choices and is_legacy(value):
+        return text(choices[0], "text")
     return text(field(choices[0], "message"), "content") if choices else None
 
 
@@ -82,7 +88,7 @@ class StreamReader:
 
 
 class ChunkReader:
-    """Reads the chunks of a chat completion."""
+    """Reads the chunks of a completion."""
 
     def __init__(self) -> None:
         self._speaks = False
@@ -98,7 +104,7 @@ class ChunkReader:
         for choice in items(chunk, "choices"):
             index, delta = field(choice, "index") or 0, field(choice, "delta")
             self._ends[index] = text(choice, "finish_reason") or self._ends.get(index)
-            says = _says(delta) or says
+            says = _says(delta) or text(choice, "text") != "" or says
             for piece in items(delta, "tool_calls"):
                 self._add((index, field(piece, "index")), text(piece, "id"), _arguments(piece))
                 asks = True
@@ -118,7 +124,7 @@ class ChunkReader:
     def received(self, chunks: Sequence[Any]) -> Any:
         """The text so far: that of the first choice."""
         return "".join(
-            text(field(choice, "delta"), "content")
+            text(field(choice, "delta"), "content") or text(choice, "text")
             for chunk in chunks
             for choice in items(chunk, "choices")
             if not field(choice, "index")
@@ -136,8 +142,14 @@ class ChunkReader:
 
 
 def is_chunk(value: Any) -> bool:
-    """Is it a chunk of a chat completion?"""
-    return is_a(value, "ChatCompletionChunk") or field(value, "object") == "chat.completion.chunk"
+    """Is it a chunk of a completion?"""
+    told = is_a(value, "ChatCompletionChunk") or field(value, "object") == "chat.completion.chunk"
+    return told or is_legacy(value)
+
+
+def is_legacy(value: Any) -> bool:
+    """Is it a completion of a prompt, or a chunk of one? Both have one shape."""
+    return field(value, "object") == "text_completion"
 
 
 def _says(message: Any) -> bool:

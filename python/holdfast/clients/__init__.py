@@ -13,6 +13,7 @@ end when the guard's clocks do. The user's client is never changed, and nothing 
 `failover.py`      several clients behind a manager, seen as one
 `_call.py`         what may be sent more than once, and how an answer is looked at
 `_streams.py`      the SDK's stream with guarded items
+`_substitutes.py`  what a fallback answers, in the SDK's own types
 `_copies.py`       the registry: what to switch off, client by client
 `_rewrite.py`      a copy of an SDK's objects, down to the HTTP client among them
 `_bounded.py`      an HTTP client whose waits end when the guarded call's clocks do

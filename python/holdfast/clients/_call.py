@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast._completion.shape import field, is_a
 from holdfast._exceptions import Truncated
+from holdfast.clients._substitutes import ClientCall, item_type_of, stand_in
 
 if TYPE_CHECKING:
     import weakref
@@ -28,6 +29,7 @@ class Call:
     """One call: what was asked, and how its answer is looked at.
 
     Args:
+        client: Whose method was called.
         request: What an attempt calls: `(client, cast_to, options, **more)`.
         cast_to: The type that the answer is to have.
         options: The SDK's description of the request. It is not changed.
@@ -44,11 +46,12 @@ class Call:
         once: An iterator if the call cannot be repeated, for the driver to see.
     """
 
-    __slots__ = ("__weakref__", "_cast_to", "_completion", "_options", "_positions", "_request", "_stream_cls",
-                 "attempts", "events", "handed_out", "once", "opened", "raw")  # fmt: skip
+    __slots__ = ("__weakref__", "_cast_to", "_client", "_completion", "_options", "_positions", "_request",
+                 "_stream_cls", "attempts", "events", "handed_out", "once", "opened", "raw")  # fmt: skip
 
     def __init__(
         self,
+        client: Any,
         request: Callable[..., Any],
         cast_to: Any,
         options: Any,
@@ -58,6 +61,7 @@ class Call:
         *,
         single: bool = False,
     ) -> None:
+        self._client = client
         self._request = request
         self._cast_to = cast_to
         self._options = options
@@ -72,6 +76,17 @@ class Call:
         self._positions: list[tuple[Any, int]] = positions or []
         # An argument that is an iterator tells the driver that the call cannot be repeated (A8).
         self.once: Iterator[None] | None = iter(()) if single or positions is None else None
+
+    @property
+    def __holdfast_call__(self) -> ClientCall | None:
+        """What a fallback asks of the call. A response itself has no substitute."""
+        if self.raw is not None:
+            return None
+        return ClientCall(self, self._client, self._cast_to, self._options, item_type_of(self._stream_cls))
+
+    def stand_in(self) -> Any:
+        """A stream for what a fallback answers, where no attempt has opened one."""
+        return stand_in(self._client, self._stream_cls)
 
     def send(self, client: Any, model: str | Mapping[str, str] | None = None) -> Any:
         """One attempt on this client; the answer, or an awaitable of it.

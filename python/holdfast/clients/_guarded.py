@@ -176,6 +176,8 @@ async def _athrough(drivers: Any, client: Any, *asked: Any, **how: Any) -> Any:
 
 def _with_stream(response: Any, call: Call, items: Any) -> Any:
     """The response as it was asked for; its `parse` gives the guarded stream."""
+    if call.opened is None:
+        return response  # a fallback's own answer: there is no response that it could stand for
     response._parsed_by_type[response._cast_to] = guarded_stream(call, None, items)
     return response
 
@@ -191,7 +193,7 @@ def _call(
     stream_cls: Any = None,
 ) -> Call:
     single = client.__dict__.get(_SINGLE, False) or options.max_retries == 0
-    return Call(request, cast_to, options, stream, stream_cls, driver.completion, single=single)
+    return Call(client, request, cast_to, options, stream, stream_cls, driver.completion, single=single)
 
 
 def _copy(self: Any, **changes: Any) -> Any:

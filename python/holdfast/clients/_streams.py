@@ -39,10 +39,12 @@ def guarded_stream(call: Call, first: Any, items: Any) -> Any:
     """The call's stream, whose items are those of the guarded generator.
 
     Args:
-        call: It has been opened.
+        call: It has been opened, unless a fallback answers it.
         first: An item that has been taken already, or what stands for the end.
         items: The generator with the others.
     """
+    if call.opened is None:
+        call.opened = call.stand_in()
     stream = shallow(call.opened)
     kind: Any = type(call.opened)
     stream.__class__ = _guarded_class(kind)

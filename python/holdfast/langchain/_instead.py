@@ -41,8 +41,11 @@ class ModelCall:
         messages = [_signed(message, told) for message in kept]
         return ChatResult(generations=[ChatGeneration(message=message) for message in messages])
 
-    def item(self, value: Any, told: dict[str, Any]) -> Any:
-        """The same as a chunk of a stream. ``told`` is empty but for the first."""
+    def items(self, value: Any, told: dict[str, Any]) -> tuple[Any, ...]:
+        """The same as chunks of a stream. ``told`` is empty but for the first."""
+        return (self._item(value, told),)
+
+    def _item(self, value: Any, told: dict[str, Any]) -> Any:
         if isinstance(value, ChatGenerationChunk):
             message: BaseMessage = value.message
         elif isinstance(value, str):

@@ -20,9 +20,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from typing_extensions import TypeVar  # LangChain's own requirement; its defaults are of Python 3.13
 
 from holdfast.langchain._messages import closing_async, closing_sync
 from holdfast.langchain._replay import AsyncReplay, InputFailed, Replay
@@ -32,12 +33,14 @@ from holdfast.langchain._v3 import amessage_stream, message_stream
 Bare = Runnable[Any, Any]
 Attempt = Callable[[Bare, str | None], Any]
 """What is done with a runnable, and the name of its node if it has one."""
+Input = TypeVar("Input", default=Any)
+Output = TypeVar("Output", default=Any)
 Items = TypeVar("Items")
 Begin = Callable[[Bare, RunnableConfig], Items]
 """What begins an attempt at a stream."""
 
 
-class GuardedPaths:
+class GuardedPaths(Generic[Input, Output]):
     """The call paths, for a class that is a `Runnable` and offers the four drivers."""
 
     @abstractmethod
@@ -77,10 +80,11 @@ class GuardedPaths:
 
     # One call
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
         """One guarded call."""
         self._accepts(input)
-        return self._as_runnable._call_with_config(self._invoke_guarded, input, config, **kwargs)
+        answer: Output = self._as_runnable._call_with_config(self._invoke_guarded, input, config, **kwargs)
+        return answer
 
     def _invoke_guarded(self, input: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Any:  # noqa: A002
         runs, named = Runs(run_manager, config), self._arguments(kwargs)
@@ -93,10 +97,12 @@ class GuardedPaths:
         with self._explained(runs):
             return self._run(attempt)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
+    async def ainvoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:  # noqa: A002
         """One guarded call, awaited."""
         self._accepts(input)
-        return await self._as_runnable._acall_with_config(self._ainvoke_guarded, input, config, **kwargs)
+        called = self._as_runnable._acall_with_config(self._ainvoke_guarded, input, config, **kwargs)
+        answer: Output = await called
+        return answer
 
     async def _ainvoke_guarded(
         self,
@@ -124,7 +130,7 @@ class GuardedPaths:
 
     # A stream
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:  # noqa: A002
+    def stream(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Output]:  # noqa: A002
         """A guarded stream: asked again only while nothing has been handed out."""
         self._accepts(input)
         yield from self._as_runnable._transform_stream_with_config(
@@ -166,10 +172,10 @@ class GuardedPaths:
 
     async def astream(
         self,
-        input: Any,  # noqa: A002
+        input: Input,  # noqa: A002
         config: RunnableConfig | None = None,
         **kwargs: Any,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncIterator[Output]:
         """A guarded asynchronous stream."""
         self._accepts(input)
         items = self._as_runnable._atransform_stream_with_config(
@@ -224,10 +230,10 @@ class GuardedPaths:
 
     def transform(
         self,
-        input: Iterator[Any],  # noqa: A002
+        input: Iterator[Input],  # noqa: A002
         config: RunnableConfig | None = None,
         **kwargs: Any,
-    ) -> Iterator[Any]:
+    ) -> Iterator[Output]:
         """A guarded stream of a streamed input, which is kept for further attempts until there is output."""
         yield from self._as_runnable._transform_stream_with_config(
             input, self._transform_guarded, config, **kwargs
@@ -247,10 +253,10 @@ class GuardedPaths:
 
     async def atransform(
         self,
-        input: AsyncIterator[Any],  # noqa: A002
+        input: AsyncIterator[Input],  # noqa: A002
         config: RunnableConfig | None = None,
         **kwargs: Any,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncIterator[Output]:
         """`transform` for asynchronous streams."""
         items = self._as_runnable._atransform_stream_with_config(
             input, self._atransform_guarded, config, **kwargs

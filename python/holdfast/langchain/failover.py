@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 
+import holdfast as hf
 from holdfast._chat import completion_of
 from holdfast.langchain._bindings import Recipe, bound_arguments, rebind
 from holdfast.langchain._engine import Engine, PoolCall
@@ -70,9 +71,9 @@ class FailoverChatModel(BaseChatModel):
         object.__setattr__(self, "_engine", engine)
 
     @property
-    def manager(self) -> Any:
+    def manager(self) -> hf.FailoverManager:
         """The `FailoverManager`: nodes, metrics, events, start and stop."""
-        return self._engine.manager
+        return cast("hf.FailoverManager", self._engine.manager)
 
     @property
     def _primary(self) -> BaseChatModel:
@@ -197,7 +198,7 @@ class FailoverChatModel(BaseChatModel):
 
     # What can be bound to it
 
-    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
         """Binds tools to every node, each in the format of its own provider.
 
         What only the first node's provider knows (a tool that it runs itself, a setting) is bound to its nodes.
@@ -211,9 +212,9 @@ class FailoverChatModel(BaseChatModel):
                 return model.bind_tools(tools, **kwargs)
             return cast("Runnable[Any, Any]", bind_translated(model, tools, kwargs))
 
-        return cast("Runnable[Any, AIMessage]", self._bound(bind))
+        return cast("Runnable[LanguageModelInput, AIMessage]", self._bound(bind))
 
-    def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[Any, Any]:
+    def with_structured_output(self, schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
         """Answers in the form of the schema, from whichever node.
 
         Nodes of one class use their own way of asking for it, whatever it is; in a pool of several classes,

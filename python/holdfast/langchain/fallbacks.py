@@ -20,11 +20,11 @@ from holdfast._chat import is_chat_model
 from holdfast._classify import Verdict, classify
 from holdfast.langchain._copies import without_sdk_retries
 from holdfast.langchain._drop_in import Made, is_own
-from holdfast.langchain._paths import Bare, GuardedPaths
+from holdfast.langchain._paths import Bare, GuardedPaths, Input, Output
 from holdfast.langchain._runs import Runs
 
 
-class ResilientFallbacks(GuardedPaths, RunnableWithFallbacks[Any, Any]):
+class ResilientFallbacks(GuardedPaths[Input, Output], RunnableWithFallbacks[Input, Output]):
     """Asks one runnable and, when it fails, the next; stands where `RunnableWithFallbacks` stands.
 
     Every call path is guarded, batches element by element, streams until their first item. What fails with

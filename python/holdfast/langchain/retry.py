@@ -20,7 +20,7 @@ from holdfast._chat import is_chat_model
 from holdfast._classify import Verdict
 from holdfast.langchain._copies import without_sdk_retries
 from holdfast.langchain._drop_in import Made, is_own, rebuilding
-from holdfast.langchain._paths import Bare, GuardedPaths
+from holdfast.langchain._paths import Bare, GuardedPaths, Input, Output
 
 _UNLIMITED = 2**31 - 1
 """Attempts, for what LangChain calls 0."""
@@ -29,7 +29,7 @@ _UNLIMITED = 2**31 - 1
 _WAIT = {"initial": 1.0, "max": 60.0, "exp_base": 2.0, "jitter": 1.0}
 
 
-class ResilientRetry(GuardedPaths, RunnableRetry[Any, Any]):
+class ResilientRetry(GuardedPaths[Input, Output], RunnableRetry[Input, Output]):
     """Tries a runnable again when it fails; stands where LangChain's `RunnableRetry` stands.
 
     Every call path is guarded, batches element by element, streams until their first item. A time that the

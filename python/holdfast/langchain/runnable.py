@@ -22,7 +22,7 @@ import holdfast as hf
 from holdfast._chat import is_chat_model
 from holdfast.langchain._copies import without_sdk_retries
 from holdfast.langchain._nodes import Targets, manager_for_llms
-from holdfast.langchain._paths import Bare, GuardedPaths
+from holdfast.langchain._paths import Bare, GuardedPaths, Input, Output
 from holdfast.langchain.chat_model import guard_chat_model
 from holdfast.langchain.embeddings import guard_embeddings
 from holdfast.langchain.retrievers import guard_retriever
@@ -69,7 +69,7 @@ def wrap_part(pipeline: Any, part: Embeddings | VectorStore) -> Embeddings | Vec
     return guard_embeddings(pipeline, part)
 
 
-class _Guarded(GuardedPaths, Runnable[Any, Any]):
+class _Guarded(GuardedPaths[Input, Output], Runnable[Input, Output]):
     """What a guarded runnable and a pool of them share: what they say of themselves.
 
     One call is one run in the trace, with a child for each attempt, as LangChain's own retries have it.
@@ -108,7 +108,7 @@ class _Guarded(GuardedPaths, Runnable[Any, Any]):
         return self._model.config_specs
 
 
-class ResilientRunnable(_Guarded):
+class ResilientRunnable(_Guarded[Input, Output]):
     """A runnable behind a pipeline.
 
     Args:
@@ -141,7 +141,7 @@ class ResilientRunnable(_Guarded):
         return cast("AsyncIterator[Any]", self.pipeline.astream(attempt, self.bound, None))
 
 
-class FailoverRunnable(_Guarded):
+class FailoverRunnable(_Guarded[Input, Output]):
     """One runnable over several: a call that fails on one node goes on at the next.
 
     Args:

@@ -21,12 +21,14 @@ Events = list[bytes]
 
 
 def dialect(path: str) -> str:
-    """`"anthropic"`, `"responses"` or `"chat"`, or one of `others.KINDS`."""
+    """`"anthropic"`, `"responses"`, `"completions"` or `"chat"`, or one of `others.KINDS`."""
     other = others.dialect(path)
     if other is not None:
         return other
     if path.endswith("/messages"):
         return "anthropic"
+    if path.endswith("/completions") and not path.endswith("/chat/completions"):
+        return "completions"
     return "responses" if path.endswith("/responses") else "chat"
 
 
@@ -68,6 +70,8 @@ def answer(kind: str, *, tool: bool = False) -> dict[str, Any]:
         return _anthropic_message([said], "tool_use" if tool else "end_turn")
     if kind == "responses":
         return _response("completed", [_tool_item(arguments) if tool else _text_item(text)])
+    if kind == "completions":
+        return _legacy(text, "stop") | {"usage": _CHAT_USAGE}
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if tool:
         call = {
@@ -103,6 +107,8 @@ def opening(kind: str) -> Events:
             ),
             _event("response.content_part.added", {"sequence_number": 2, **where, "part": part}),
         ]
+    if kind == "completions":
+        return [_legacy_chunk("")]
     return [_chunk({"role": "assistant", "content": ""})]
 
 
@@ -121,6 +127,8 @@ def content(kind: str) -> Events:
             _event("response.output_text.delta", {"sequence_number": 3 + n, **where, "delta": piece})
             for n, piece in enumerate(TEXT)
         ]
+    if kind == "completions":
+        return [_legacy_chunk(piece) for piece in TEXT]
     return [_chunk({"content": piece}) for piece in TEXT]
 
 
@@ -141,6 +149,8 @@ def ending(kind: str) -> Events:
     if kind == "responses":
         done = _response("completed", [_text_item("".join(TEXT))])
         return [_event("response.completed", {"sequence_number": 9, "response": done})]
+    if kind == "completions":
+        return [_legacy_chunk("", "stop"), b"data: [DONE]\n\n"]
     return [_chunk({}, finish="stop"), b"data: [DONE]\n\n"]
 
 
@@ -231,6 +241,16 @@ def _chat(kind: str, **fields: Any) -> dict[str, Any]:
 def _chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     return b"data: " + json.dumps(_chat("chat.completion.chunk", choices=[choice])).encode() + b"\n\n"
+
+
+def _legacy(text: str, finish: str | None) -> dict[str, Any]:
+    return _chat(
+        "text_completion", choices=[{"index": 0, "text": text, "logprobs": None, "finish_reason": finish}]
+    )
+
+
+def _legacy_chunk(text: str, finish: str | None = None) -> bytes:
+    return b"data: " + json.dumps(_legacy(text, finish)).encode() + b"\n\n"
 
 
 def _event(name: str, fields: dict[str, Any]) -> bytes:

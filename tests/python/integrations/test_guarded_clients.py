@@ -166,6 +166,14 @@ async def chat_streaming_response_lines(client: Any) -> Any:
         return type(response), await drained(response.iter_lines())
 
 
+async def legacy_create(client: Any) -> Any:
+    return await settled(client.completions.create(model="m", prompt="hi"))
+
+
+async def legacy_create_stream(client: Any) -> Any:
+    return await drained(await settled(client.completions.create(model="m", prompt="hi", stream=True)))
+
+
 async def responses_create(client: Any) -> Any:
     return await settled(client.responses.create(model="m", input="hi"))
 
@@ -226,7 +234,8 @@ async def beta_messages_stream(client: Any) -> Any:
 
 OPENAI = [
     chat_create, chat_create_stream, chat_parse, chat_stream, chat_raw, chat_raw_stream, chat_streaming_response,
-    chat_streaming_response_events, chat_streaming_response_lines, responses_create, responses_create_stream,
+    chat_streaming_response_events, chat_streaming_response_lines, legacy_create,
+    legacy_create_stream, responses_create, responses_create_stream,
     responses_parse, responses_stream, with_options,
 ]  # fmt: skip
 ANTHROPIC = [
@@ -376,6 +385,21 @@ async def test_a_cut_stream_is_truncated(server: FaultServer, name: str, scenari
     with pytest.raises(hf.Truncated) as refused:
         await drained(stream)
     assert refused.value.received == HALF
+
+
+@pytest.mark.parametrize("scenario", ["cut-clean", "cut-unframed"])
+@pytest.mark.parametrize("name", ["OpenAI", "AsyncOpenAI"])
+async def test_a_cut_legacy_stream_is_truncated(server: FaultServer, name: str, scenario: str) -> None:
+    """A completion of a prompt ends with its marker too; one that never begins is asked again."""
+    client = pipeline()(MAKERS[name](server.url(scenario)))
+    stream = await settled(client.completions.create(model="m", prompt="hi", stream=True))
+    with pytest.raises(hf.Truncated) as refused:
+        await drained(stream)
+    assert refused.value.received == HALF
+    server.forget()
+    client = pipeline()(MAKERS[name](server.url("empty-stream@1~legacy")))
+    assert await drained(await settled(client.completions.create(model="m", prompt="hi", stream=True)))
+    assert server.hits("empty-stream@1~legacy") == 2
 
 
 @every_client
