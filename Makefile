@@ -242,6 +242,7 @@ limits: $(BUILT)
 	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet -r benches/limits/requirements.txt
 	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
 	.venvs/limits/bin/python -P benches/limits
+	.venvs/limits/bin/python benches/limits/capacity.py
 
 ## faults: real clients against every fault, and what each becomes under a guard (FAULTS=--only=stall for some)
 .PHONY: faults
