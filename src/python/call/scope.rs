@@ -42,8 +42,8 @@ impl Inherited {
 #[derive(Debug)]
 pub struct Scope {
     call_id: u64,
-    /// Random, drawn once per call.
-    salt: u64,
+    /// Random, drawn once per call, when somebody asks for it; 0 before.
+    salt: AtomicU64,
     number: u32,
     node: Option<Py<PyAny>>,
     inherited: Inherited,
@@ -59,6 +59,7 @@ impl Scope {
             INHERITED.store(true, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
+        let salt = AtomicU64::new(salt);
         Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false) }
     }
 
@@ -68,8 +69,20 @@ impl Scope {
     }
 
     /// The identity of its call.
-    pub const fn id(&self) -> CallId {
-        (self.call_id, self.salt)
+    pub fn id(&self) -> CallId {
+        (self.call_id, self.salt())
+    }
+
+    fn salt(&self) -> u64 {
+        let drawn = self.salt.load(Ordering::Relaxed);
+        if drawn != 0 {
+            return drawn;
+        }
+        // Of two who draw at once the first one's stands.
+        let salt = ThreadDice.roll().max(1);
+        self.salt
+            .compare_exchange(0, salt, Ordering::Relaxed, Ordering::Relaxed)
+            .map_or_else(|first| first, |_| salt)
     }
 
     /// From now on this clock runs.
@@ -121,7 +134,7 @@ impl Scope {
     /// the same for the whole call.
     #[getter]
     fn idempotency_key(&self) -> String {
-        format!("holdfast-{:016x}-{:x}", self.salt, self.call_id)
+        format!("holdfast-{:016x}-{:x}", self.salt(), self.call_id)
     }
 
     /// How important its call is: "low", "normal" or "high".
@@ -176,13 +189,19 @@ pub fn priority_scope(py: Python<'_>, level: &Bound<'_, PyAny>) -> PyResult<Scop
     Ok(Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }))
 }
 
-/// A call's number, which no other call of this process has, and a random word.
+/// A call's number, which no other call of this process has, and a random word; 0 for one not drawn yet.
 pub type CallId = (u64, u64);
 
 /// The identity of a new call.
 pub fn next_call_id() -> CallId {
+    let (number, _) = fresh_call_id();
+    (number, ThreadDice.roll())
+}
+
+/// The same, with its random word to be drawn when somebody asks for it.
+pub fn fresh_call_id() -> CallId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    (NEXT.fetch_add(1, Ordering::Relaxed), ThreadDice.roll())
+    (NEXT.fetch_add(1, Ordering::Relaxed), 0)
 }
 
 /// Has this process ever had anything to inherit? Until then nobody needs to look.

@@ -26,7 +26,7 @@ mod inside;
 mod methods;
 mod quick;
 
-pub use quick::is_quick;
+pub use quick::{Way, is_quick};
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_void};
