@@ -6,7 +6,7 @@
 //! here that they cut one.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::ffi;
@@ -50,17 +50,28 @@ pub struct Scope {
     /// The clock that runs while we wait for the user's code; none in the consumer's time.
     binding: Mutex<Option<Expiry>>,
     cut: AtomicBool,
+    /// The attempt that this one is part of: its clock runs too, and ends the same reads.
+    outer: Option<Py<Self>>,
 }
 
 impl Scope {
     /// A new attempt's scope.
     pub fn new((call_id, salt): CallId, number: u32, node: Option<Py<PyAny>>, inherited: Inherited) -> Self {
         if !inherited.is_nothing() {
-            INHERITED.store(true, Ordering::Relaxed);
+            HEIRLOOMS.fetch_add(1, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
         let salt = AtomicU64::new(salt);
-        Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false) }
+        Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false), outer: None }
+    }
+
+    /// The same inside the attempt that is under way, if there is one with a clock.
+    pub fn within_another(mut self, py: Python<'_>) -> PyResult<Self> {
+        if CLOCKS.load(Ordering::Relaxed) {
+            let outer = current(py)?.and_then(|outer| outer.cast_into::<Self>().ok());
+            self.outer = outer.map(Bound::unbind);
+        }
+        Ok(self)
     }
 
     /// What calls inside inherit.
@@ -87,12 +98,23 @@ impl Scope {
 
     /// From now on this clock runs.
     pub fn wait_until(&self, binding: Option<Expiry>) {
+        if binding.is_some() {
+            CLOCKS.store(true, Ordering::Relaxed);
+        }
         *self.binding.lock() = binding;
     }
 
     /// The clock by which a transport cut the read, if one did.
     pub fn cut_by(&self) -> Option<Expiry> {
         self.cut.load(Ordering::Acquire).then(|| *self.binding.lock()).flatten()
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        if !self.inherited.is_nothing() {
+            HEIRLOOMS.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -150,17 +172,22 @@ impl Scope {
     }
 
     /// Seconds a blocking read may still take, not below 0; `None` while no clock runs.
-    fn _patience(&self) -> Option<f64> {
-        self.binding.lock().map(|expiry| expiry.at.since(clock::now()).as_secs_f64())
+    #[pyo3(name = "_patience")]
+    fn patience(&self) -> Option<f64> {
+        let own = self.binding.lock().map(|expiry| expiry.at.since(clock::now()).as_secs_f64());
+        let outer = self.outer.as_ref().and_then(|outer| outer.get().patience());
+        own.into_iter().chain(outer).reduce(f64::min)
     }
 
-    /// A transport asks whether it must cut its read now, and if so has it noted that it did.
-    fn _cut(&self) -> bool {
+    /// A transport asks whether it must cut its read now, and if so has it noted that it did, by each attempt whose
+    /// clock has run out.
+    #[pyo3(name = "_cut")]
+    fn cuts(&self) -> bool {
         let expired = self.binding.lock().is_some_and(|expiry| expiry.at <= clock::now());
         if expired {
             self.cut.store(true, Ordering::Release);
         }
-        expired
+        self.outer.as_ref().is_some_and(|outer| outer.get().cuts()) || expired
     }
 
     fn __repr__(&self) -> String {
@@ -168,7 +195,8 @@ impl Scope {
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.node)
+        visit.call(&self.node)?;
+        visit.call(&self.outer)
     }
 }
 
@@ -179,14 +207,14 @@ pub fn deadline_scope(py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<Sc
     let own = Expiry { at: clock::now().after(limit), which: Which::Total, limit };
     let outer = inherited(py)?;
     let deadline = outer.deadline.filter(|outer| outer.at < own.at).unwrap_or(own);
-    Ok(Scope::new(next_call_id(), 0, None, Inherited { deadline: Some(deadline), ..outer }))
+    Scope::new(next_call_id(), 0, None, Inherited { deadline: Some(deadline), ..outer }).within_another(py)
 }
 
 /// The scope of `with priority(level):`, under the outer deadline if there is one.
 #[pyfunction]
 pub fn priority_scope(py: Python<'_>, level: &Bound<'_, PyAny>) -> PyResult<Scope> {
     let priority = convert::choice("level", level, "'low', 'normal', 'high'", Priority::from_name)?;
-    Ok(Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }))
+    Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }).within_another(py)
 }
 
 /// A call's number, which no other call of this process has, and a random word; 0 for one not drawn yet.
@@ -204,12 +232,16 @@ pub fn fresh_call_id() -> CallId {
     (NEXT.fetch_add(1, Ordering::Relaxed), 0)
 }
 
-/// Has this process ever had anything to inherit? Until then nobody needs to look.
-static INHERITED: AtomicBool = AtomicBool::new(false);
+/// How many scopes there are with something to inherit. While there is none nobody needs to look. Whoever could
+/// inherit it has been handed its scope by the thread that made it, and so sees it counted.
+static HEIRLOOMS: AtomicUsize = AtomicUsize::new(0);
+
+/// Has a clock ever run? Until then no attempt can be bounded by one that it is part of.
+static CLOCKS: AtomicBool = AtomicBool::new(false);
 
 /// What the call or block that we are inside of hands down.
 pub fn inherited(py: Python<'_>) -> PyResult<Inherited> {
-    if !INHERITED.load(Ordering::Relaxed) {
+    if HEIRLOOMS.load(Ordering::Relaxed) == 0 {
         return Ok(Inherited::default());
     }
     let scope = current(py)?;
@@ -220,8 +252,30 @@ pub fn inherited(py: Python<'_>) -> PyResult<Inherited> {
 /// Is there surely nothing to inherit, and no switch thrown? It drops nothing that PyO3 would have to be attached for.
 #[inline]
 pub fn is_free(py: Python<'_>) -> bool {
-    let inherits = || inherited(py).map_or(true, |inherited| !inherited.is_nothing());
-    switches::are_untouched() && !(INHERITED.load(Ordering::Relaxed) && inherits())
+    switches::are_untouched()
+        && (HEIRLOOMS.load(Ordering::Relaxed) == 0 || is_scopeless(py) || inherits_nothing(py))
+}
+
+#[cold]
+fn inherits_nothing(py: Python<'_>) -> bool {
+    inherited(py).is_ok_and(|inherited| inherited.is_nothing())
+}
+
+/// Are we inside of no scope at all?
+#[expect(unsafe_code, reason = "PyO3 has no context variables")]
+fn is_scopeless(py: Python<'_>) -> bool {
+    let Ok(variable) = variable(py) else { return false };
+    let mut found = ptr::null_mut();
+    // SAFETY: this is a live context variable, whose default is None. What is found is a new reference, or there is
+    // none and an exception is set, which whoever looks again will meet again.
+    unsafe {
+        if ffi::PyContextVar_Get(variable.as_ptr(), ptr::null_mut(), &raw mut found) < 0 {
+            ffi::PyErr_Clear();
+            return false;
+        }
+        ffi::Py_XDECREF(found);
+        found.is_null() || found == ffi::Py_None()
+    }
 }
 
 /// The scope that we are inside of.
@@ -238,59 +292,42 @@ fn current(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     }
 }
 
-/// Makes a scope, or what was there before one, the current one: an owned reference to what was there, or
-/// null with an exception set.
+/// Makes a scope the current one; the token by which it [ends](leave), or null with an exception set.
 ///
 /// # Safety
 ///
 /// This thread is attached, and the scope is alive.
 #[inline]
 #[expect(unsafe_code, reason = "PyO3 has no context variables")]
-pub unsafe fn swap(py: Python<'_>, scope: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    let variable = match variable(py) {
-        Ok(variable) => variable.as_ptr(),
+pub unsafe fn enter(py: Python<'_>, scope: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    match variable(py) {
+        // SAFETY: this is a live context variable, and a live scope.
+        Ok(variable) => unsafe { ffi::PyContextVar_Set(variable.as_ptr(), scope) },
         Err(error) => {
             error.restore(py);
-            return ptr::null_mut();
+            ptr::null_mut()
         }
-    };
-    let mut outer = ptr::null_mut();
-    // SAFETY: this is a live context variable. It has a default, so that what it gives is a new reference. The
-    // token is not wanted: a generator may be closed in another context than it was begun in.
-    unsafe {
-        if ffi::PyContextVar_Get(variable, ptr::null_mut(), &raw mut outer) < 0 {
-            return ptr::null_mut();
-        }
-        let token = ffi::PyContextVar_Set(variable, scope);
-        if token.is_null() {
-            ffi::Py_XDECREF(outer);
-            return ptr::null_mut();
-        }
-        ffi::Py_DECREF(token);
     }
-    outer
 }
 
-/// Makes what [`swap`] gave the current one again. No exception is set.
+/// What was current before [`enter`] is so again: in the same context, for calls end in the order in which they
+/// began.
 ///
 /// # Safety
 ///
-/// This thread is attached; the reference is given away.
+/// This thread is attached, and no exception is set. The token is what `enter` gave, and is given away.
 #[inline]
 #[expect(unsafe_code, reason = "PyO3 has no context variables")]
-pub unsafe fn swap_back(py: Python<'_>, outer: *mut ffi::PyObject) {
-    // SAFETY: this is a live context variable. Setting it runs no Python code and fails only for want of memory,
-    // which leaves the scope as it is.
+pub unsafe fn leave(py: Python<'_>, token: *mut ffi::PyObject) {
+    // SAFETY: this is a live context variable, and a live token of it.
     unsafe {
-        if let Ok(variable) = variable(py) {
-            let token = ffi::PyContextVar_Set(variable.as_ptr(), outer);
-            if token.is_null() {
-                ffi::PyErr_WriteUnraisable(outer);
-            } else {
-                ffi::Py_DECREF(token);
-            }
+        if let Ok(variable) = variable(py)
+            && ffi::PyContextVar_Reset(variable.as_ptr(), token) < 0
+        {
+            // For want of memory, or because somebody has swapped the context under us: that one is not ours.
+            ffi::PyErr_WriteUnraisable(variable.as_ptr());
         }
-        ffi::Py_DECREF(outer);
+        ffi::Py_DECREF(token);
     }
 }
 
@@ -302,18 +339,18 @@ pub unsafe fn swap_back(py: Python<'_>, outer: *mut ffi::PyObject) {
 #[inline]
 #[expect(unsafe_code, reason = "raw pointers")]
 pub unsafe fn scoped<R>(py: Python<'_>, scope: *mut ffi::PyObject, act: impl FnOnce() -> R) -> Option<R> {
-    // SAFETY: by the function's own contract; `outer` is an owned reference.
+    // SAFETY: by the function's own contract; the token is given back once.
     unsafe {
-        let outer = swap(py, scope);
-        if outer.is_null() {
+        let token = enter(py, scope);
+        if token.is_null() {
             return None;
         }
         let result = act();
         if ffi::PyErr_Occurred().is_null() {
-            swap_back(py, outer);
+            leave(py, token);
         } else {
             // At interpreter shutdown there is no scope to go back to.
-            let _shutting_down = apart(|py| swap_back(py, outer));
+            let _shutting_down = apart(|py| leave(py, token));
         }
         Some(result)
     }
@@ -326,12 +363,11 @@ fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 }
 
 /// Runs `work` with `scope` as the current one, where there is a scope.
+#[expect(unsafe_code, reason = "a pointer taken from a reference")]
 pub fn within<R>(py: Python<'_>, scope: Option<&Py<Scope>>, work: impl FnOnce() -> R) -> PyResult<R> {
     let Some(scope) = scope else { return Ok(work()) };
-    let outer = replace(py, scope.bind(py).as_any())?;
-    let result = work();
-    replace(py, outer.bind(py))?;
-    Ok(result)
+    // SAFETY: this thread is attached, and a `Py` keeps its scope alive. Exceptions are values here, not set.
+    unsafe { scoped(py, scope.as_ptr(), work) }.ok_or_else(|| PyErr::fetch(py))
 }
 
 /// Makes `scope` the current one; what was it before. By value, not by token: a generator may be closed in
