@@ -64,6 +64,11 @@ setup: $(TOOLS)
 demo: $(INSTALLED)
 	$(VENV)/bin/holdfast demo
 
+## predict: run the /predict service of examples/ over models that fail, and print what clients see
+.PHONY: predict
+predict: $(INTEGRATED)
+	cd examples && $(PY) -m predict_service.drive
+
 ## build: build the wheel and install it into .venv
 .PHONY: build
 build: $(INSTALLED)
