@@ -170,6 +170,34 @@ package: $(BUILT)
 	$(PY) -m maturin sdist --out reports/sdist
 	$(PY) tools/try_package.py $(WHEELS)/*.whl reports/sdist/*.tar.gz
 
+## picture: plays the tour and draws it: docs/pictures/tour.svg
+.PHONY: picture
+picture: $(INSTALLED)
+	$(VENV)/bin/holdfast demo --json reports/tour.json
+	$(PY) tools/picture.py reports/tour.json
+
+## report: overhead, contention, heartbeat, scoreboard and faults, measured now, as one page: reports/report.html
+.PHONY: report report-data report-page
+report: report-data report-page
+
+# What misses a limit is in the page, and fails its own verb; here the next one goes on.
+report-data: $(INTEGRATED)
+	cargo bench $(CORE) --bench contention -- --json $(abspath reports)/contention-native.json
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet -r benches/budget/requirements.txt
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(BENCH)/bin/python -P benches/budget --json reports/budget.json
+	$(BENCH)/bin/python benches/budget/contention.py --json reports/contention.json
+	$(PY) -P benches/python/heartbeat_cadence.py --json reports/heartbeat.json
+	-$(PY) -P benches/python/langchain_overhead.py --json reports/langchain.json
+	-$(MAKE) --no-print-directory scoreboard
+	-$(MAKE) --no-print-directory faults
+
+## report-page: the same page from the figures that are there already, and its tables into the README
+report-page: $(TOOLS)
+	$(PIP) --group report
+	$(PY) tools/report reports
+
 ## standard-bare: how many of LangChain's standard tests a bare model fails where every second request fails
 .PHONY: standard-bare
 standard-bare: $(INTEGRATED)

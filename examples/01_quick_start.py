@@ -9,8 +9,8 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 import holdfast as hf
-from holdfast._localserver import Faults, LocalServer
 from holdfast.langchain import FailoverChatModel
+from holdfast.testing import Faults, LocalServer
 
 KEY = SecretStr("not needed here")
 

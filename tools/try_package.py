@@ -3,11 +3,14 @@
     python tools/try_package.py WHEEL [SDIST]
 
 In each environment the package is imported, a guarded function is called, and, where its extra is there, what the
-extra brings. Prints the size of the wheel beside what it should stay under.
+extra brings. The README's blocks are written to files as they are printed and run, each by itself, in the first
+environment that has what they import; a server of ours stands in for the provider. The wheel must carry its types,
+its licences and the notices of what it links. Prints its size beside what it should stay under.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -47,6 +50,57 @@ USES = {
 }
 
 
+# What every wheel must contain, by how the names end.
+PARTS = (
+    "holdfast/__init__.py",
+    "holdfast/py.typed",
+    "holdfast/_native.pyi",
+    "licenses/LICENSE-MIT",
+    "licenses/LICENSE-APACHE",
+    "licenses/THIRD-PARTY-NOTICES.txt",
+    "entry_points.txt",
+)
+# Runs a file with a server of ours in the provider's place.
+WITH_SERVER = """
+import os, runpy, sys
+from holdfast._localserver import LocalServer
+with LocalServer("alpha") as server:
+    os.environ |= {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "none"}
+    runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def blocks() -> list[str]:
+    """The README's Python blocks, as they are printed."""
+    found = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
+    if not found:
+        raise SystemExit("the README shows no Python")
+    return found
+
+
+def missing(wheel: Path) -> list[str]:
+    """What the wheel should contain and does not."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    return [part for part in PARTS if not any(name.endswith(part) for name in names)]
+
+
+def run_readme(python: Path, extra: str, folder: Path) -> int:
+    """Runs the blocks that this environment is the first to have everything for; answers how many."""
+    ran = 0
+    for number, block in enumerate(blocks()):
+        if ("langchain" in block) != (extra == "openai") or extra not in ("", "openai"):
+            continue
+        script = folder / f"block_{number}.py"
+        script.write_text(block, "utf-8")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI")}
+        subprocess.run(
+            [python, "-I", "-W", "error", "-c", WITH_SERVER, script], cwd=folder, check=True, env=environment
+        )
+        ran += 1
+    return ran
+
+
 def extras(wheel: Path) -> list[str]:
     """What the wheel's metadata offers, and nothing at all."""
     with zipfile.ZipFile(wheel) as archive:
@@ -55,8 +109,8 @@ def extras(wheel: Path) -> list[str]:
     return ["", *found]
 
 
-def install_and_use(what: Path, extra: str, folder: Path) -> None:
-    """One empty environment; raises `CalledProcessError` if anything in it fails."""
+def install_and_use(what: Path, extra: str, folder: Path) -> Path:
+    """One empty environment; answers its interpreter, and raises `CalledProcessError` if anything in it fails."""
     place = folder / (extra or "bare")
     venv.create(place, with_pip=True, clear=True)
     python = place / ("Scripts" if sys.platform == "win32" else "bin") / "python"
@@ -64,19 +118,34 @@ def install_and_use(what: Path, extra: str, folder: Path) -> None:
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", wanted]
     subprocess.run(pip, check=True)
     subprocess.run([python, "-I", "-W", "error", "-c", USES.get(extra, PLAIN)], cwd=folder, check=True)
+    subprocess.run([python, "-m", "holdfast", "--version"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return python
 
 
 def main(arguments: list[str]) -> int:
     wheel, *sdists = [Path(argument).resolve() for argument in arguments]
     size = wheel.stat().st_size
     print(f"{wheel.name}: {size / 1024**2:.2f} MiB (should stay under {MOST / 1024**2:.0f} MiB)")
+    if lacks := missing(wheel):
+        print(f"it lacks {', '.join(lacks)}")
+        return 1
+    print("it carries its types, its licences and the notices of what it links")
+    ran = 0
     with tempfile.TemporaryDirectory() as name:
         for extra in extras(wheel):
-            install_and_use(wheel, extra, Path(name))
-            print(f"holdfast{f'[{extra}]' if extra else ''}: installs into an empty environment and works")
+            python = install_and_use(wheel, extra, Path(name))
+            here = run_readme(python, extra, Path(name))
+            ran += here
+            also = f"; {here} of the README's blocks run in it as printed" if here else ""
+            print(
+                f"holdfast{f'[{extra}]' if extra else ''}: installs into an empty environment and works{also}"
+            )
         for sdist in sdists:
             install_and_use(sdist, "", Path(name) / "sdist")
             print(f"{sdist.name}: builds, installs and works")
+    if ran != len(blocks()):
+        print(f"{len(blocks()) - ran} of the README's blocks ran nowhere")
+        return 1
     return 0 if size <= MOST else 1
 
 

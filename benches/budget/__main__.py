@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from pathlib import Path
@@ -41,7 +42,13 @@ def main() -> int:
         met = met and kept
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        data = {"python": platform.python_version(), "rounds": options.rounds, "rows": told}
+        machine = f"{platform.system()}, {platform.machine()}, {os.cpu_count()} processors"
+        data = {
+            "python": platform.python_version(),
+            "machine": machine,
+            "rounds": options.rounds,
+            "rows": told,
+        }
         options.json.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
     return 1 if options.strict and not met else 0
 

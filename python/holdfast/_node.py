@@ -5,12 +5,12 @@ from __future__ import annotations
 from holdfast import _native, _probe, _wrap
 from holdfast._detector import Detector
 from holdfast._exceptions import refuse
-from holdfast._values import Value, is_text
+from holdfast._values import DEFAULT, Default, Value, is_text
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from holdfast._probe import Probe
     from holdfast._values import Seconds
@@ -24,7 +24,7 @@ class Node(Value):
     Args:
         name: Its name, unique in its manager.
         target: A callable of any colour, a LangChain Runnable, or a client (usable through ``@manager``
-            only).
+            only). Left out: the node is its name and address, for functions under ``@manager``.
         address: Its origin for native probes, such as ``"http://127.0.0.1:8000"``. ``None``: the client's
             own.
         weight: Its share relative to the other nodes of its tier: finite, above 0.
@@ -50,7 +50,7 @@ class Node(Value):
     def __init__(
         self,
         name: str,
-        target: Any,
+        target: Any = DEFAULT,
         *,
         address: str | None = None,
         weight: float = 1.0,
@@ -60,6 +60,8 @@ class Node(Value):
     ) -> None:
         if not is_text(name):
             raise refuse("name", "be a non-empty string", name)
+        if isinstance(target, Default):
+            target = no_target
         if not (callable(target) or _wrap.is_runnable(target) or _is_client(target)):
             raise _wrap.bad_target("be callable, a LangChain Runnable or a client", target)
         if address is not None and not is_text(address):
@@ -188,6 +190,11 @@ class Heartbeat(Value):
         if self.probe is None:
             raise refuse("probe", "be given to ask by it", self.probe)
         return _probe.ask(self.probe, node, self.timeout)
+
+
+def no_target(*_args: object, **_kwargs: object) -> NoReturn:
+    """The target of a node that was given none."""
+    raise refuse("target", "be given to each node, or the manager used as a decorator", None)
 
 
 def _is_client(target: object) -> bool:

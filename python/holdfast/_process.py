@@ -7,7 +7,7 @@ import weakref
 
 from holdfast import _native
 from holdfast._exceptions import refuse
-from holdfast._node import Node
+from holdfast._node import Node, no_target
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class ProcessNode(Node):
             _native.check_address(address)
         super().__init__(
             name or os.path.basename(words[0]),
-            self._no_target if target is None else target,
+            no_target if target is None else target,
             address=address,
             weight=weight,
             tier=tier,
@@ -112,9 +112,6 @@ class ProcessNode(Node):
         streams = {"cwd": self.cwd, "env": self.env, "stdout": stdout, "stderr": stderr}
         self._set(_process=Child(self.argv, streams, self.stop_timeout))
         weakref.finalize(self, self._process.stop).atexit = False
-
-    def _no_target(self, *_args: object, **_kwargs: object) -> NoReturn:
-        raise refuse("target", f"be given for node {self.name!r}, or the manager used as a decorator", None)
 
     @property
     def pid(self) -> int | None:

@@ -1,6 +1,8 @@
 """Help for *users'* tests: time moved by hand, events recorded, failures on schedule, policies switched off.
 
-With pytest all of it is there as fixtures: ``manual_clock``, ``recorded_events``, ``holdfast_inactive`` and
+``LocalServer`` is an OpenAI-compatible server on loopback that fails as its ``Faults`` say.
+
+With pytest there are fixtures: ``manual_clock``, ``recorded_events``, ``holdfast_inactive`` and
 ``holdfast_testing``.
 """
 
@@ -15,8 +17,26 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from holdfast._events import Event
+    from holdfast._localserver import Faults, LocalServer
 
-__all__ = ["ManualClock", "record_events", "scripted", "set_active", "set_testing"]
+__all__ = [
+    "Faults",
+    "LocalServer",
+    "ManualClock",
+    "record_events",
+    "scripted",
+    "set_active",
+    "set_testing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The local server brings `http.server` with it, which most tests have no use for."""
+    if name not in ("Faults", "LocalServer"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from holdfast import _localserver
+
+    return getattr(_localserver, name)
 
 
 class ManualClock:

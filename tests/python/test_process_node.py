@@ -159,9 +159,13 @@ def test_a_process_node_is_no_value_to_be_copied() -> None:
 
 def test_a_target_is_needed_for_calls_without_a_function_of_ones_own() -> None:
     """`manager.call()` needs something to call."""
-    manager = hf.FailoverManager([hf.ProcessNode([sys.executable], name="a")])
-    with pytest.raises(hf.ConfigurationError, match="target"):
-        manager.call()
+    for node in (hf.ProcessNode([sys.executable], name="a"), hf.Node("a", address="http://127.0.0.1:9")):
+        manager = hf.FailoverManager([node])
+        with pytest.raises(hf.ConfigurationError, match="target") as refused:
+            manager.call()
+        assert refused.value.field == "target"
+        assert manager(lambda node: node.name)() == "a"
+    assert pickle.loads(pickle.dumps(node)) == node == hf.Node("a", address="http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize(

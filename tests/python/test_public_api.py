@@ -119,7 +119,7 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
         ("name", "target"),
         {
             "name": REQUIRED,
-            "target": REQUIRED,
+            "target": hf.DEFAULT,
             "address": None,
             "weight": 1.0,
             "tier": 0,

@@ -254,3 +254,12 @@ def test_the_plugin_brings_nothing_heavy(fresh_python: Callable[[str], str]) -> 
     code = "import sys, pytest; before = set(sys.modules); import holdfast._pytest; "
     new = set(eval(fresh_python(code + "print(sorted(set(sys.modules) - before))")))
     assert new.isdisjoint({"asyncio", "concurrent.futures", "holdfast.testing", "holdfast.langchain"})
+
+
+def test_the_local_server_is_loaded_when_it_is_asked_for(fresh_python: Callable[[str], str]) -> None:
+    """`holdfast.testing` has it, and nobody who does not use it loads `http.server`."""
+    code = (
+        "import sys, holdfast.testing as t; before = 'http.server' in sys.modules; t.LocalServer, t.Faults\n"
+        "print(before, 'http.server' in sys.modules, hasattr(t, 'nothing'))"
+    )
+    assert fresh_python(code).split() == ["False", "True", "False"]

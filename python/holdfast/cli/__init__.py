@@ -9,6 +9,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import holdfast
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "demo":
             from holdfast.demo import run
 
-            return run(options.scene)
+            return run(options.scene, options.json)
         if options.command == "doctor":
             from holdfast.cli.doctor import doctor
 
@@ -112,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="only one of the five short scenes: 1 a breaker trips, 2 it recovers, 3 a node fails its health checks, "
         "4 the event log, 5 a chat stream is cut",
+    )
+    demo.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write what happened in the long tour, call by call"
     )
     looks = commands.add_parser(
         "doctor",

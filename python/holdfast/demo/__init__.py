@@ -6,6 +6,7 @@
 `stage.py`      the three servers, the chain over them
 `traffic.py`    callers in threads and in an event loop, and what became of their calls
 `chronicle.py`  the events, as they come, and waiting for one
+`record.py`     what happened, as data
 `paint.py`      colours on a terminal, plain text elsewhere
 ==============  =============================================================================================
 
@@ -17,17 +18,19 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from pathlib import Path
 
 __all__ = ["run"]
 
 MISSING = 2
 
 
-def run(scene: int | None = None) -> int:
+def run(scene: int | None = None, record: Path | None = None) -> int:
     """Runs the tour on standard output.
 
     Args:
         scene: Only this one of the five short scenes, and the one it goes on from or leads to.
+        record: Where to write what happened in the long tour, as JSON.
 
     Returns:
         0 if everything held, 1 if something did not, 2 if `langchain-openai` is not installed.
@@ -39,4 +42,4 @@ def run(scene: int | None = None) -> int:
         return MISSING
     from holdfast.demo.tour import tour
 
-    return tour(scene)
+    return tour(scene, record)

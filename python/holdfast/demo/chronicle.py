@@ -79,11 +79,14 @@ class Chronicle:
                 self._changed.wait(0.05)
         return True
 
+    def all(self) -> list[Any]:
+        """Every event so far, in order."""
+        with self._changed:
+            return sorted(self._events, key=lambda event: event.seq)
+
     def kinds_about(self, node: str) -> list[str]:
         """The kinds of the events about this node, in order."""
-        with self._changed:
-            ordered = sorted(self._events, key=lambda event: event.seq)
-            return [event.kind for event in ordered if getattr(event, "node", None) == node]
+        return [event.kind for event in self.all() if getattr(event, "node", None) == node]
 
 
 def _matches(event: Any, kind: str, fields: dict[str, Any]) -> bool:

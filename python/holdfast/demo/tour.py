@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from langchain_core.output_parsers import StrOutputParser
@@ -14,6 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate
 import holdfast as hf
 from holdfast.demo.chronicle import SHOWN, Chronicle
 from holdfast.demo.paint import Painter
+from holdfast.demo.record import Record
 from holdfast.demo.scenes import Scenes
 from holdfast.demo.stage import BEATS, INTERVAL, MISSES, NAMES, OPEN_SECONDS, Stage, only_this_machine, set_up
 from holdfast.demo.traffic import Traffic
@@ -41,8 +43,12 @@ OUTAGE = (
 )
 
 
-def tour(scene: int | None = None) -> int:
+def tour(scene: int | None = None, record: Path | None = None) -> int:
     """Plays the five short scenes, and then all acts of the long one; or one scene only.
+
+    Args:
+        scene: The only scene to play.
+        record: Where to write what happened in the long one, as JSON.
 
     Returns:
         0 if every expectation held, else 1.
@@ -57,7 +63,7 @@ def tour(scene: int | None = None) -> int:
         only_this_machine()
         play.scenes(scene)
         if scene is None:
-            play.long_one()
+            play.long_one(record)
     finally:
         watchdog.cancel()
     painter.line()
@@ -75,6 +81,7 @@ class _Play:
     def __init__(self, painter: Painter) -> None:
         self.painter = painter
         self.chronicle = Chronicle(painter)
+        self.record = Record()
         self.broken = 0
 
     def scenes(self, number: int | None) -> None:
@@ -83,25 +90,29 @@ class _Play:
         scenes.play(number)
         self.broken += scenes.broken
 
-    def long_one(self) -> None:
+    def long_one(self, record: Path | None = None) -> None:
         """All at once: a chain of models under traffic, a kill, a restart."""
         with set_up() as stage:
             unsubscribe = hf.subscribe(self.chronicle.note, kinds=list(SHOWN))
             try:
-                self.acts(stage)
+                traffic = self.acts(stage)
             finally:
                 unsubscribe()
+        if record is not None:
+            self.record.write(record, self.chronicle.all(), traffic.tally(), VICTIM)
 
-    def acts(self, stage: Stage) -> None:
+    def acts(self, stage: Stage) -> Traffic:
         self._introduce(stage)
         self._calm(stage)
         with Traffic(stage.model) as traffic:
             self._kill(stage, traffic)
             self._restart(stage, traffic)
         self._sum_up(stage, traffic)
+        return traffic
 
     def expect(self, held: bool, text: str) -> None:
         self.broken += not held
+        self.record.expectations.append((held, text))
         self.painter.verdict(held, text)
 
     def _introduce(self, stage: Stage) -> None:
@@ -128,9 +139,9 @@ class _Play:
 
     def _kill(self, stage: Stage, traffic: Traffic) -> None:
         self.painter.title(f"Act 3. {VICTIM} is killed while calls run")
-        calls_run = self.chronicle.wait_until(lambda: traffic.tally().answered_by[VICTIM] >= 3, PATIENCE)
+        calls_run = self.chronicle.wait_until(lambda: traffic.tally().answered_by[VICTIM] >= 16, PATIENCE)
         self.expect(calls_run, f"calls run in threads and in an event loop, {VICTIM} answers its share")
-        killed = datetime.now(UTC)
+        killed = self.record.killed = datetime.now(UTC)
         self.chronicle.mark(killed)
         stage.servers[VICTIM].kill()
         self.painter.line(f"  {0:+7.2f} s  SIGKILL to {VICTIM}", "bold")
@@ -158,7 +169,7 @@ class _Play:
         errors = f"{len(before.errors)} failed"
         self.painter.title(f"Act 4. {VICTIM} comes back ({before.calls} calls so far, {errors})")
         server = stage.servers[VICTIM].start()
-        restarted = datetime.now(UTC)
+        restarted = self.record.restarted = datetime.now(UTC)
         self.chronicle.mark(restarted)
         self.painter.line(f"  {0:+7.2f} s  {VICTIM} runs again, process {server.pid}, same port", "bold")
         recovered = self.chronicle.wait("recovery_completed", PATIENCE, node=VICTIM)
@@ -168,7 +179,7 @@ class _Play:
             f"{VICTIM} had recovered {recovery:.2f} s after its restart (at most {RECOVERY_WITHIN:.0f} s)",
         )
         answers = before.answered_by[VICTIM]
-        back = self.chronicle.wait_until(lambda: traffic.tally().answered_by[VICTIM] > answers + 3, PATIENCE)
+        back = self.chronicle.wait_until(lambda: traffic.tally().answered_by[VICTIM] > answers + 16, PATIENCE)
         self.expect(back, f"{VICTIM} answers calls again")
 
     def _sum_up(self, stage: Stage, traffic: Traffic) -> None:

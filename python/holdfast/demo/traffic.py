@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Self
 
 # Seconds between two calls of one caller: steady traffic, not a benchmark.
@@ -22,6 +23,8 @@ class Tally:
     failed_over: int = 0
     answered_by: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
+    # When each call ended, and who answered it; nobody if it failed.
+    ends: list[tuple[datetime, str | None]] = field(default_factory=list)
 
     @property
     def calls(self) -> int:
@@ -61,7 +64,12 @@ class Traffic:
         with self._lock:
             now = self._tally
             return Tally(
-                now.sync_calls, now.async_calls, now.failed_over, Counter(now.answered_by), list(now.errors)
+                now.sync_calls,
+                now.async_calls,
+                now.failed_over,
+                Counter(now.answered_by),
+                list(now.errors),
+                list(now.ends),
             )
 
     def _call(self, caller: int) -> None:
@@ -96,9 +104,10 @@ class Traffic:
     def _note(self, kind: str, answer: Any, error: Exception | None) -> None:
         with self._lock:
             setattr(self._tally, kind, getattr(self._tally, kind) + 1)
+            facts = {} if answer is None else answer.response_metadata["holdfast"]
+            self._tally.ends.append((datetime.now(UTC), facts.get("node")))
             if error is not None:
                 self._tally.errors.append(f"{type(error).__name__}: {error}")
                 return
-            facts = answer.response_metadata["holdfast"]
             self._tally.answered_by[facts["node"]] += 1
             self._tally.failed_over += facts["attempts"] > 1

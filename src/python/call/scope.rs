@@ -50,6 +50,8 @@ pub struct Scope {
     /// The clock that runs while we wait for the user's code; none in the consumer's time.
     binding: Mutex<Option<Expiry>>,
     cut: AtomicBool,
+    /// The attempt that this one is part of: its clock runs too, and ends the same reads.
+    outer: Option<Py<Self>>,
 }
 
 impl Scope {
@@ -59,7 +61,16 @@ impl Scope {
             INHERITED.store(true, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
-        Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false) }
+        Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false), outer: None }
+    }
+
+    /// The same inside the attempt that is under way, if there is one with a clock.
+    pub fn within_another(mut self, py: Python<'_>) -> PyResult<Self> {
+        if CLOCKS.load(Ordering::Relaxed) {
+            let outer = current(py)?.and_then(|outer| outer.cast_into::<Self>().ok());
+            self.outer = outer.map(Bound::unbind);
+        }
+        Ok(self)
     }
 
     /// What calls inside inherit.
@@ -74,6 +85,9 @@ impl Scope {
 
     /// From now on this clock runs.
     pub fn wait_until(&self, binding: Option<Expiry>) {
+        if binding.is_some() {
+            CLOCKS.store(true, Ordering::Relaxed);
+        }
         *self.binding.lock() = binding;
     }
 
@@ -137,17 +151,22 @@ impl Scope {
     }
 
     /// Seconds a blocking read may still take, not below 0; `None` while no clock runs.
-    fn _patience(&self) -> Option<f64> {
-        self.binding.lock().map(|expiry| expiry.at.since(clock::now()).as_secs_f64())
+    #[pyo3(name = "_patience")]
+    fn patience(&self) -> Option<f64> {
+        let own = self.binding.lock().map(|expiry| expiry.at.since(clock::now()).as_secs_f64());
+        let outer = self.outer.as_ref().and_then(|outer| outer.get().patience());
+        own.into_iter().chain(outer).reduce(f64::min)
     }
 
-    /// A transport asks whether it must cut its read now, and if so has it noted that it did.
-    fn _cut(&self) -> bool {
+    /// A transport asks whether it must cut its read now, and if so has it noted that it did, by each attempt whose
+    /// clock has run out.
+    #[pyo3(name = "_cut")]
+    fn cuts(&self) -> bool {
         let expired = self.binding.lock().is_some_and(|expiry| expiry.at <= clock::now());
         if expired {
             self.cut.store(true, Ordering::Release);
         }
-        expired
+        self.outer.as_ref().is_some_and(|outer| outer.get().cuts()) || expired
     }
 
     fn __repr__(&self) -> String {
@@ -155,7 +174,8 @@ impl Scope {
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.node)
+        visit.call(&self.node)?;
+        visit.call(&self.outer)
     }
 }
 
@@ -166,14 +186,14 @@ pub fn deadline_scope(py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<Sc
     let own = Expiry { at: clock::now().after(limit), which: Which::Total, limit };
     let outer = inherited(py)?;
     let deadline = outer.deadline.filter(|outer| outer.at < own.at).unwrap_or(own);
-    Ok(Scope::new(next_call_id(), 0, None, Inherited { deadline: Some(deadline), ..outer }))
+    Scope::new(next_call_id(), 0, None, Inherited { deadline: Some(deadline), ..outer }).within_another(py)
 }
 
 /// The scope of `with priority(level):`, under the outer deadline if there is one.
 #[pyfunction]
 pub fn priority_scope(py: Python<'_>, level: &Bound<'_, PyAny>) -> PyResult<Scope> {
     let priority = convert::choice("level", level, "'low', 'normal', 'high'", Priority::from_name)?;
-    Ok(Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }))
+    Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }).within_another(py)
 }
 
 /// A call's number, which no other call of this process has, and a random word.
@@ -187,6 +207,9 @@ pub fn next_call_id() -> CallId {
 
 /// Has this process ever had anything to inherit? Until then nobody needs to look.
 static INHERITED: AtomicBool = AtomicBool::new(false);
+
+/// Has a clock ever run? Until then no attempt can be bounded by one that it is part of.
+static CLOCKS: AtomicBool = AtomicBool::new(false);
 
 /// What the call or block that we are inside of hands down.
 pub fn inherited(py: Python<'_>) -> PyResult<Inherited> {

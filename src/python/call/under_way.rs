@@ -354,7 +354,7 @@ impl Call {
         }
         let id = *self.id.get_or_insert_with(scope::next_call_id);
         let node = guard.callee().node(py, attempt);
-        Py::new(py, Scope::new(id, attempt.number, node, inherited)).map(Some)
+        Py::new(py, Scope::new(id, attempt.number, node, inherited).within_another(py)?).map(Some)
     }
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,23 @@ def test_the_tour_holds() -> None:
     assert recovery is not None
     assert 0.7 <= float(detection[1]) <= 1.8
     assert float(recovery[1]) <= 5.0
+
+
+def test_the_tour_tells_what_happened_as_data(tmp_path: Path) -> None:
+    """`--json` writes every call with its end, and the events in order; the numbers agree with each other."""
+    path = tmp_path / "new" / "tour.json"
+    tour = _run("demo", "--json", str(path))
+    assert tour.returncode == 0, tour.stdout + tour.stderr
+    told = json.loads(path.read_text("utf-8"))
+    assert f"no call failed (0 of {told['calls']})" in tour.stdout
+    assert told["failed"] == 0
+    assert len(told["ends"]) == told["calls"]
+    assert {end["node"] for end in told["ends"]} == {"alpha", "beta", "gamma"}
+    while_down = [end for end in told["ends"] if 0.5 < end["at"] < told["restarted"]]
+    assert {end["node"] for end in while_down} == {"alpha", "gamma"}
+    kinds = [event["kind"] for event in told["events"] if event.get("node") == told["victim"]]
+    assert kinds.index("node_marked_failed") < kinds.index("recovery_completed")
+    assert all(expectation["held"] for expectation in told["expectations"])
 
 
 def test_the_servers_of_the_tour_are_gone_afterwards() -> None:

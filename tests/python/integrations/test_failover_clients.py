@@ -53,6 +53,36 @@ def text_of(answer: Any) -> str:
 # Through @manager
 
 
+@pytest.mark.parametrize("scenario", ["slow-headers", "drip-headers", "drip-body"])
+def test_the_attempt_clock_reaches_the_client_in_a_function(server: FaultServer, scenario: str) -> None:
+    """The guard of a node's client is part of the attempt: the attempt's clock cuts its reads, not only the total."""
+    server.forget()
+    manager = hf.FailoverManager(nodes_of(server, scenario, "ok"), timeout=hf.Timeout(30.0, attempt=LATE))
+
+    @manager
+    def ask(node: hf.Node) -> str:
+        return text_of(node.target.chat.completions.create(model="m", messages=ASK))
+
+    began = time.monotonic()
+    assert ask() == WHOLE
+    assert time.monotonic() - began < 10.0
+
+
+def test_a_deadline_block_inside_an_attempt_hides_no_clock(server: FaultServer) -> None:
+    """Two guards around each other: the reads end with whichever clock is nearer, and the attempt says so."""
+    server.forget()
+    client = hf.Pipeline(retry=None)(client_of(server, "slow-headers"))
+
+    @hf.Timeout(30.0, attempt=LIMIT)
+    def ask() -> str:
+        with hf.deadline(20.0):
+            return text_of(client.chat.completions.create(model="m", messages=ASK))
+
+    with pytest.raises(hf.CallTimeout) as raised:
+        ask()
+    assert (raised.value.which, raised.value.limit) == ("attempt", LIMIT)
+
+
 @pytest.mark.parametrize("scenario", ["status-503", "status-429", "status-401", "empty-object", "html-200"])
 def test_a_manager_goes_on_at_the_next_client(server: FaultServer, scenario: str) -> None:
     """The SDK's own retries are off, answers that are none count as failures, and the next node answers."""
