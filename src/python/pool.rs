@@ -1,6 +1,5 @@
 //! `FailoverManager`: nodes, their targets and their heartbeat, for Python.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -154,12 +153,12 @@ impl FailoverManager {
         };
         let mut wiring = parts.wire()?;
         wiring.balancer = chooser;
-        let manager =
-            Self { wiring: Arc::new(wiring), roster, targets: Arc::new(Targets::new(HashMap::new())), pulse };
+        let manager = Self { wiring: Arc::new(wiring), roster, targets: Arc::new(Targets::default()), pulse };
         for node in described {
             let id = manager.id_of(py, &node.config.name)?;
             manager.adopt(id, node);
         }
+        manager.pulse.review();
         Ok(manager)
     }
 
@@ -233,6 +232,7 @@ impl FailoverManager {
         let node = describe(row)?;
         let id = moment(|at| self.roster.add(node.config.clone(), at.now, at.out));
         self.adopt(id.map_err(|error| config_error(py, &error))?, node);
+        self.pulse.review();
         self.pulse.wake();
         Ok(())
     }

@@ -129,7 +129,9 @@ impl Call {
         let kwargs = self.kwargs.as_ref().map(|k| k.bind(py));
         let guard = self.guard.get();
         let (callee, pool) = (guard.callee(), &guard.wiring().plan.source);
-        scope::within(py, self.scope.as_ref(), || callee.call(py, pool, attempt, self.args.bind(py), kwargs))?
+        let node = self.scope.as_ref().and_then(|scope| scope.get().asked());
+        let args = self.args.bind(py);
+        scope::within(py, self.scope.as_ref(), || callee.call(py, pool, attempt, node, args, kwargs))?
     }
 
     /// An attempt begins: whoever makes it does so in its scope.
