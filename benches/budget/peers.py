@@ -51,6 +51,17 @@ def coroutine_guards() -> dict[str, Guard]:
     )
 
 
+def function_retries() -> dict[str, Guard]:
+    """A retry of each peer, for plain functions; none of them has a breaker or a timeout beside it."""
+    return _made(
+        {
+            "tenacity": lambda m: m.retry(stop=m.stop_after_attempt(3)),
+            "stamina": lambda m: m.retry(on=ValueError, attempts=3),
+            "backoff": lambda m: m.on_exception(m.expo, ValueError, max_tries=3),
+        }
+    )
+
+
 def coroutine_retries() -> dict[str, Guard]:
     """A retry of each peer, for coroutine functions; none of them has a breaker or a timeout beside it."""
     return _made(

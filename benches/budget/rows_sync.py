@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import sys
 from collections.abc import Iterator
@@ -27,6 +29,9 @@ def rows() -> Iterator[Row]:
     yield with_arguments()
     yield method()
     yield timed()
+    yield policies()
+    yield attempts()
+    yield inside_a_deadline()
     yield refused()
     yield failing()
     yield chunks()
@@ -83,6 +88,68 @@ def timed() -> Row:
     }
     says = "over the count-only breaker"
     return Row("time window and slow-call rule on", variants, adds_to_reference, says, 25, times=ns)
+
+
+def policies() -> Row:
+    everything = hf.Pipeline(
+        retry=3, breaker=hf.CircuitBreaker(), bulkhead=hf.Bulkhead(100), rate_limit=hf.RateLimit(10**9)
+    )
+    limits = hf.Pipeline(
+        breaker=hf.CircuitBreaker(), bulkhead=hf.Bulkhead(100), rate_limit=hf.RateLimit(10**9)
+    )
+    variants = {
+        "empty": loop("pass"),
+        "bare": loop("f()", f=f),
+        "reference": loop("f()", f=hf.CircuitBreaker()(f)),
+        "ours": loop("f()", f=everything(f)),
+        "ours without retry": loop("f()", f=limits(f)),
+    }
+    says = "over the breaker alone"
+    name = "bulkhead + rate limit + breaker + retry on f()"
+    return Row(name, variants, adds_to_reference, says, 120, times=ns)
+
+
+def attempts() -> Row:
+    def wrapper(*a: Any, **k: Any) -> Any:
+        return f(*a, **k)
+
+    variants = {
+        "empty": loop("pass"),
+        "bare": loop("f()", f=f),
+        "reference": loop("f()", f=hf.CircuitBreaker()(f)),
+        "ours": loop("f()", f=hf.Pipeline(retry=3, breaker=hf.CircuitBreaker(), timeout=5.0)(f)),
+        "a wrapper in Python that does nothing": loop("f()", f=wrapper),
+        **{name: loop("f()", f=guard(f)) for name, guard in peers.function_retries().items()},
+    }
+    says = "over the breaker alone"
+    return Row("retry + breaker + total timeout on f()", variants, adds_to_reference, says, 500, times=ns)
+
+
+def inside_a_deadline() -> Row:
+    guarded = hf.CircuitBreaker()(f)
+
+    @contextlib.contextmanager
+    def elsewhere() -> Iterator[None]:
+        # Somebody else's deadline, in another context, as in any process with calls under way.
+        with hf.deadline(3600.0):
+            yield
+
+    other = contextvars.Context()
+    kept = elsewhere()
+    other.run(kept.__enter__)
+    meanwhile = loop("f()", f=guarded)
+
+    def run(turns: int, _kept: Any = kept) -> float:
+        return meanwhile(turns)
+
+    variants = {
+        "empty": loop("pass"),
+        "bare": loop("f()", f=f),
+        "reference": loop("f()", f=functools.partial(f)),
+        "ours": run,
+    }
+    says = "of partial(f)()"
+    return Row("the same breaker while another call has a deadline", variants, ratio, says, 1.35)
 
 
 def refused() -> Row:

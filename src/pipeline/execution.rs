@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gates::Passes;
+use super::passing::Taken;
 use super::roster::Seat;
 use super::{Attempt, Costs, Finish, Plan, Roster, Step, Target, Tried};
 use crate::base::{Dice, Event, EventKind, FailureKind, NodeId, Outbox, Time, Verdict};
@@ -109,12 +110,17 @@ impl Execution {
         (call, step)
     }
 
-    /// A call whose first attempt is under way already: its driver took it through the breaker's inline door
-    /// at `began`, and now there is more to decide than that door can. There are no limits in its plan.
+    /// A call whose first attempt is under way already: its driver took it through the inline doors of its limits
+    /// and its breaker at `began`, and now there is more to decide than these can.
     #[must_use]
-    pub fn under_way(plan: Arc<Plan>, permit: Option<(Arc<Breaker>, Permit)>, began: Time) -> Self {
+    pub fn under_way(
+        plan: Arc<Plan>,
+        taken: Taken,
+        permit: Option<(Arc<Breaker>, Permit)>,
+        began: Time,
+    ) -> Self {
         let seat = permit.map_or(Held::Nothing, |(breaker, permit)| Held::Permit(breaker, permit));
-        let flight = Some(Flight { number: 1, began, seat, passes: Passes::default() });
+        let flight = Some(Flight { number: 1, began, seat, passes: plan.limits.passes(taken) });
         let deadline = plan.deadline(began);
         Self { attempts: 1, flight, ..Self::unbegun(plan, began, deadline) }
     }

@@ -255,6 +255,14 @@ impl Limits {
 }
 
 impl Passes {
+    /// What was taken without the machine.
+    pub(super) const fn of(
+        rations: Vec<(Arc<Rate>, f64, Ration)>,
+        slot: Option<(Arc<Concurrency>, Slot)>,
+    ) -> Self {
+        Self { rations, slot, standing: None }
+    }
+
     /// The first content of a stream has come, so long after the attempt began.
     pub(super) fn first_item(&self, wait: Duration) {
         if let Some((limit, slot)) = &self.slot {

@@ -33,6 +33,7 @@ mod execution;
 mod gates;
 mod nobody;
 mod outside;
+mod passing;
 mod plan;
 mod race;
 mod roster;
@@ -40,6 +41,7 @@ mod step;
 
 pub use execution::{Execution, Moment};
 pub use gates::{Costs, Limits};
+pub use passing::Taken;
 pub use plan::{Exhausted, Plan, Target};
 pub use roster::{Roster, Tally};
 pub use step::{Attempt, Finish, Pause, Step, Tried};

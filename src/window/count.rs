@@ -79,6 +79,7 @@ impl Count {
 
     /// Is a failure or a slow call among them?
     #[must_use]
+    #[inline]
     pub fn any_bad(&self, era: Era) -> bool {
         self.totals.get(era) != 0
     }

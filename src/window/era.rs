@@ -1,6 +1,6 @@
 //! One stretch of a breaker's life between two changes of state, and counters that know theirs.
 
-use crate::base::sync::{AtomicU64, Ordering::Relaxed};
+use crate::base::sync::{AtomicU64, Ordering::Relaxed, replace};
 
 /// The number of a stretch of life. It wraps after two million: a straggler that old is not to be expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +71,7 @@ impl Tagged {
 
     /// Replaces its value `v` in `era` by `f(v)`, taken modulo 2^43, and returns `v`.
     /// In a later era than the word's own it starts from zero; from an earlier one it is left alone: none.
+    #[inline]
     pub fn update(&self, era: Era, f: impl Fn(u64) -> u64) -> Option<u64> {
         let mut word = self.0.load(Relaxed);
         loop {
@@ -80,8 +81,8 @@ impl Tagged {
             }
             let value = if of == era { value } else { 0 };
             let new = u64::from(era.number()) << Self::BITS | f(value) & Self::MAX;
-            match self.0.compare_exchange_weak(word, new, Relaxed, Relaxed) {
-                Ok(_) => return Some(value),
+            match replace(&self.0, word, new) {
+                Ok(()) => return Some(value),
                 Err(seen) => word = seen,
             }
         }

@@ -8,9 +8,10 @@
 use std::array;
 use std::time::Duration;
 
+use super::divisor::Divisor;
 use super::{Era, Tagged};
 use crate::base::Time;
-use crate::base::sync::{AtomicU64, Ordering};
+use crate::base::sync::{AtomicU64, Ordering, fence, replace};
 
 const BUCKETS: usize = 16;
 /// Two fewer than the buckets: the current one, and one more so that a bucket is surely old when reused.
@@ -26,7 +27,7 @@ const TICK_MAX: u64 = (1 << TICK_BITS) - 1;
 #[repr(C)]
 pub struct InFlight {
     limit: u64,
-    width: u64,
+    width: Divisor,
     /// Calls older than the whole ring; below zero for a moment when a call leaves while its bucket is
     /// being moved here.
     old: Tagged,
@@ -60,7 +61,7 @@ impl InFlight {
         let starts = || Starts { count: AtomicU64::new(0), latest: AtomicU64::new(0) };
         Self {
             limit,
-            width: limit.div_ceil(PER_LIMIT),
+            width: Divisor::new(limit.div_ceil(PER_LIMIT)),
             old: Tagged::new(),
             quiet_until: AtomicU64::new(0),
             starts: array::from_fn(|_| starts()),
@@ -70,6 +71,7 @@ impl InFlight {
     /// A call starts. False if it cannot be followed (a straggler of an earlier era, or a million starts
     /// in one bucket): then it must not [`leave`](Self::leave).
     #[must_use]
+    #[inline]
     pub fn enter(&self, era: Era, start: Time) -> bool {
         let (bucket, tick) = self.at(start);
         if bucket.latest.load(Ordering::Relaxed) < start.as_nanos() {
@@ -77,18 +79,24 @@ impl InFlight {
         }
         let due = start.as_nanos().saturating_add(self.limit);
         if due < self.quiet_until.load(Ordering::Relaxed) {
-            self.quiet_until.store(due, Ordering::Relaxed);
+            self.quiet_until.fetch_min(due, Ordering::Relaxed);
         }
         let mut word = bucket.count.load(Ordering::Acquire);
         loop {
             let held = Held::unpack(word);
+            // Mostly somebody is there, or was there just now.
+            if held.is_of(era, tick) && held.count < COUNT_MAX {
+                match replace(&bucket.count, word, word + 1) {
+                    Ok(()) => return true,
+                    Err(seen) => word = seen,
+                }
+                continue;
+            }
             let (count, moved) = if held.count == 0 || era.is_after(held.era) {
                 (1, 0)
-            } else if held.era != era || held.tick == tick && held.count == COUNT_MAX {
+            } else if held.era != era || held.tick == tick {
                 return false;
-            } else if held.tick == tick {
-                (held.count + 1, 0)
-            } else if bucket.latest.load(Ordering::Relaxed) / self.width > start.as_nanos() / self.width {
+            } else if self.tick(bucket.latest.load(Ordering::Relaxed)) > self.tick(start.as_nanos()) {
                 // Others have come a whole ring later: by their clock this call is old already.
                 return self.shift(era, 1);
             } else {
@@ -96,26 +104,26 @@ impl InFlight {
             };
             // Who sees the count sees the latest start too.
             let new = Held { era, tick, count }.pack();
-            match bucket.count.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return moved == 0 || self.shift(era, moved),
+            match replace(&bucket.count, word, new) {
+                Ok(()) => return moved == 0 || self.shift(era, moved),
                 Err(seen) => word = seen,
             }
         }
     }
 
     /// A call that started at `start` in `era` has ended.
+    #[inline]
     pub fn leave(&self, era: Era, start: Time) {
         let (bucket, tick) = self.at(start);
         let mut word = bucket.count.load(Ordering::Relaxed);
         loop {
             let held = Held::unpack(word);
-            if held.era != era || held.tick != tick {
+            if !held.is_of(era, tick) {
                 self.shift(era, u64::MAX);
                 return;
             }
-            let new = Held { count: held.count.saturating_sub(1), ..held };
-            match bucket.count.compare_exchange_weak(word, new.pack(), Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
+            match replace(&bucket.count, word, word - held.count.min(1)) {
+                Ok(()) => return,
                 Err(seen) => word = seen,
             }
         }
@@ -151,17 +159,34 @@ impl InFlight {
             }
         }
         self.quiet_until.store(if anybody { 0 } else { quiet }, Ordering::Relaxed);
+        if !anybody {
+            // Calls that were on their way from a bucket to `old` were in neither. Who moved them says so after
+            // `old` has them: either that is seen here, or what was just written is written over there.
+            fence(Ordering::SeqCst);
+            if self.old.get(self.old.era()) != 0 {
+                self.quiet_until.store(0, Ordering::Relaxed);
+            }
+        }
         sum
     }
 
+    #[cold]
     fn shift(&self, era: Era, by: u64) -> bool {
+        let followed = self.old.update(era, |n| n.wrapping_add(by)).is_some();
+        fence(Ordering::SeqCst);
         self.quiet_until.store(0, Ordering::Relaxed);
-        self.old.update(era, |n| n.wrapping_add(by)).is_some()
+        followed
     }
 
+    #[inline]
+    fn tick(&self, nanos: u64) -> u64 {
+        self.width.of(nanos)
+    }
+
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "below BUCKETS")]
     fn at(&self, start: Time) -> (&Starts, u64) {
-        let tick = start.as_nanos() / self.width;
+        let tick = self.tick(start.as_nanos());
         (&self.starts[(tick % BUCKETS as u64) as usize], tick & TICK_MAX)
     }
 }
@@ -173,6 +198,11 @@ impl Held {
             tick: (word >> COUNT_BITS) & TICK_MAX,
             count: word & COUNT_MAX,
         }
+    }
+
+    #[inline]
+    const fn is_of(self, era: Era, tick: u64) -> bool {
+        self.era.number() == era.number() && self.tick == tick
     }
 
     fn pack(self) -> u64 {

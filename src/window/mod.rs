@@ -17,6 +17,7 @@
 //! What it does not do: decide anything, or read a clock.
 
 pub mod count;
+mod divisor;
 pub mod era;
 pub mod ewma;
 pub mod in_flight;
@@ -68,6 +69,7 @@ pub enum Window {
 
 impl Window {
     /// Remembers one judged call that ended at `now`.
+    #[inline]
     pub fn record(&self, era: Era, now: Time, mark: Mark) {
         match self {
             Self::Timed(timed) => timed.record(era, now, mark),
@@ -84,12 +86,20 @@ impl Window {
         }
     }
 
-    /// Does it hold a failure or a slow call? Cheaper than the tally, for the success path.
+    /// Remembers one call that ended well at `now`, unless a failure or a slow call is remembered: then it says
+    /// false, and whoever looks at the rates remembers it.
     #[must_use]
-    pub fn any_bad(&self, era: Era, now: Time) -> bool {
+    #[inline]
+    pub fn record_good(&self, era: Era, now: Time) -> bool {
         match self {
-            Self::Timed(timed) => timed.any_bad(era, now),
-            Self::Count(count) => count.any_bad(era),
+            Self::Timed(timed) => timed.record_good(era, now),
+            Self::Count(count) => {
+                let good = !count.any_bad(era);
+                if good {
+                    count.record(era, Mark::default());
+                }
+                good
+            }
         }
     }
 }

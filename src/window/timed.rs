@@ -11,9 +11,10 @@
 use std::array;
 use std::time::Duration;
 
+use super::divisor::Divisor;
 use super::{Era, Mark, Tally};
 use crate::base::Time;
-use crate::base::sync::{AtomicU64, Ordering::Relaxed};
+use crate::base::sync::{AtomicU64, Ordering::Relaxed, replace};
 
 /// Buckets of a ring. Sixteen bound the error of the window's edge to a sixteenth of it.
 pub const BUCKETS: u64 = RING as u64;
@@ -33,7 +34,7 @@ const RACE: u64 = 1 << 20;
 #[derive(Debug)]
 #[repr(C)]
 pub struct Timed {
-    width: u64,
+    width: Divisor,
     /// One more than the place of the last bad call; 0: none yet.
     last_bad: AtomicU64,
     buckets: [Bucket; RING],
@@ -54,13 +55,14 @@ impl Timed {
         let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
         let zero = || AtomicU64::new(0);
         Self {
-            width: (nanos / BUCKETS).max(1),
+            width: Divisor::new(nanos / BUCKETS),
             last_bad: zero(),
             buckets: array::from_fn(|_| Bucket { calls: zero(), failures: zero(), slow: zero() }),
         }
     }
 
     /// Remembers one judged call that ended at `now`.
+    #[inline]
     pub fn record(&self, era: Era, now: Time, mark: Mark) {
         let place = self.place(era, now);
         let (bucket, lap) = self.at(place);
@@ -93,15 +95,35 @@ impl Timed {
     /// Is a failure or a slow call among them?
     #[must_use]
     pub fn any_bad(&self, era: Era, now: Time) -> bool {
+        self.has_bad(self.place(era, now))
+    }
+
+    /// Remembers one good call that ended at `now`, unless [`any_bad`](Timed::any_bad) is remembered; whether it did.
+    #[must_use]
+    #[inline]
+    pub fn record_good(&self, era: Era, now: Time) -> bool {
+        let place = self.place(era, now);
+        if self.has_bad(place) {
+            return false;
+        }
+        let (bucket, lap) = self.at(place);
+        add(&bucket.calls, lap);
+        true
+    }
+
+    #[inline]
+    fn has_bad(&self, place: u64) -> bool {
         let last = self.last_bad.load(Relaxed);
-        last != 0 && (self.place(era, now) + 1).wrapping_sub(last) < BUCKETS
+        last != 0 && (place + 1).wrapping_sub(last) < BUCKETS
     }
 
     /// The number of the bucket that `now` falls in, had there been one ring turn per era on top.
+    #[inline]
     fn place(&self, era: Era, now: Time) -> u64 {
-        now.as_nanos() / self.width + BUCKETS * u64::from(era.number())
+        self.width.of(now.as_nanos()) + BUCKETS * u64::from(era.number())
     }
 
+    #[inline]
     fn at(&self, place: u64) -> (&Bucket, u64) {
         (&self.buckets[(place % BUCKETS) as usize], (place / BUCKETS) & LAP_MAX)
     }
@@ -112,6 +134,7 @@ fn read(counter: &AtomicU64, lap: u64) -> u64 {
     if word >> COUNT_BITS == lap { word & COUNT_MAX } else { 0 }
 }
 
+#[inline]
 pub(super) fn add(counter: &AtomicU64, lap: u64) {
     let mut word = counter.load(Relaxed);
     loop {
@@ -122,8 +145,8 @@ pub(super) fn add(counter: &AtomicU64, lap: u64) {
             1..=RACE => return,
             _ => lap << COUNT_BITS | 1,
         };
-        match counter.compare_exchange_weak(word, new, Relaxed, Relaxed) {
-            Ok(_) => return,
+        match replace(counter, word, new) {
+            Ok(()) => return,
             Err(seen) => word = seen,
         }
     }

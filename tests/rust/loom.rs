@@ -324,6 +324,46 @@ fn in_flight_calls_are_moved_once() {
     });
 }
 
+/// B22: a look beside a call that moves a stuck one out of its bucket does not hide that one afterwards.
+#[test]
+fn b22_a_look_beside_a_move_hides_nobody() {
+    explore(|| {
+        let calls = Arc::new(InFlight::new(SECOND * 14));
+        let (era, start) = (Era::new(1), now());
+        assert!(calls.enter(era, start));
+        let later = start.after(SECOND * 16);
+        both(&calls, |c| assert!(c.enter(era, later)), move |c| c.older(era, later));
+        assert_eq!(calls.older(era, later), 1);
+    });
+}
+
+/// B22: a look at nobody, beside a call that starts, does not hide it once it is old; nor does a second start.
+#[test]
+fn b22_a_look_beside_a_start_hides_nobody() {
+    explore(|| {
+        let calls = Arc::new(InFlight::new(SECOND * 14));
+        let era = Era::new(1);
+        both(&calls, |c| assert!(c.enter(era, now())), move |c| c.older(era, now()));
+        assert_eq!(calls.older(era, now().after(SECOND * 13)), 0);
+        assert_eq!(calls.older(era, now().after(SECOND * 14)), 1);
+    });
+}
+
+/// B22: of two calls that are told of late, the elder one says until when nobody need look.
+#[test]
+fn b22_two_starts_beside_each_other_are_both_seen() {
+    explore(|| {
+        let calls = Arc::new(InFlight::new(SECOND * 14));
+        let (era, first) = (Era::new(1), now());
+        let second = first.after(SECOND * 2);
+        // Nobody need look until fourteen seconds from now; both calls started before.
+        assert_eq!(calls.older(era, first.after(SECOND * 4)), 0);
+        both(&calls, move |c| assert!(c.enter(era, first)), move |c| assert!(c.enter(era, second)));
+        assert_eq!(calls.older(era, first.after(SECOND * 14)), 1);
+        assert_eq!(calls.older(era, second.after(SECOND * 14)), 2);
+    });
+}
+
 /// A tagged number counts every update of its era, and none of an earlier one.
 #[test]
 fn a_tagged_number_is_exact() {
@@ -348,7 +388,7 @@ fn enter(slots: &Slots) -> Option<std::sync::Arc<Place>> {
     match slots.enter(1, Priority::Normal).0 {
         Entry::In(_) => None,
         Entry::Waiting(place) => Some(place),
-        Entry::Full => panic!("the line is long enough for two"),
+        Entry::Full | Entry::Shed => panic!("the line is long enough for two"),
     }
 }
 

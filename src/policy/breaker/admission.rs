@@ -50,14 +50,21 @@ impl Breaker {
     }
 
     /// The same for a closed breaker with nothing due, without the weight of the whole. None says nothing:
-    /// ask [`admit`](Breaker::admit). `now` is looked at only if [`needs_now`](Breaker::needs_now).
+    /// ask [`admit`](Breaker::admit). `now` is looked at only if [`times_calls`](Breaker::times_calls).
+    #[must_use]
+    #[inline]
+    pub fn admit_fast(&self, now: Time) -> Option<Permit> {
+        match &self.memory {
+            Some(memory) => self.admit_remembered(memory, now),
+            None => self.admit_plain(now),
+        }
+    }
+
+    /// The same where [no rule remembers or times calls](Breaker::is_plain).
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what is left of it without a memory is a load and an addition")]
-    pub fn admit_fast(&self, now: Time) -> Option<Permit> {
-        if self.memory.is_some() {
-            return self.admit_remembered(now);
-        }
+    #[expect(clippy::inline_always, reason = "it is a load and an addition")]
+    pub fn admit_plain(&self, now: Time) -> Option<Permit> {
         let word = self.cell.word();
         match word.mode() {
             State::Closed | State::ForcedClosed | State::Disabled => {
@@ -69,17 +76,40 @@ impl Breaker {
     }
 
     /// The same where the rules remember calls.
-    #[inline(never)]
-    fn admit_remembered(&self, now: Time) -> Option<Permit> {
+    #[inline]
+    fn admit_remembered(&self, memory: &Memory, now: Time) -> Option<Permit> {
         let word = self.cell.word();
-        match word.mode() {
-            State::Closed if self.overdue(word, now).is_some() => None,
-            State::Closed | State::ForcedClosed | State::Disabled => Some(self.let_in(word, now)),
-            _ => None,
+        let held = word.is(State::ForcedClosed) || word.is(State::Disabled);
+        if !held && !word.is(State::Closed) {
+            return None;
         }
+        let mut permit = Permit::new(word, now);
+        if !held && let Some(calls) = &memory.in_flight {
+            if calls.older(word.era(), now) > 0 && self.overdue(word, now).is_some() {
+                return None;
+            }
+            permit.followed = calls.enter(word.era(), now);
+        }
+        count(&self.cell.counters.admitted);
+        Some(permit)
     }
 
-    /// Do the fast doors look at the time they are given? It never changes.
+    /// Do failures in a row alone open it, so that the fast doors remember nothing else and look at no time? It
+    /// never changes.
+    #[must_use]
+    #[inline]
+    pub const fn is_plain(&self) -> bool {
+        self.memory.is_none() && self.config.slow_call.is_none()
+    }
+
+    /// Does it matter when a call was admitted? It never changes.
+    #[must_use]
+    #[inline]
+    pub const fn times_calls(&self) -> bool {
+        self.config.slow_call.is_some()
+    }
+
+    /// Does it matter when a call ends, to the fast doors? It never changes.
     #[must_use]
     #[inline]
     pub fn needs_now(&self) -> bool {

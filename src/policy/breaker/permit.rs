@@ -62,7 +62,12 @@ impl Permit {
         match (limit, self.pace) {
             (_, Pace::Slow) => true,
             (None, _) | (_, Pace::Quick) => false,
-            (Some(limit), Pace::Unknown) => now.since(self.admitted_at) >= limit,
+            (Some(limit), Pace::Unknown) => {
+                // As `now.since(admitted_at) >= limit`, without making a `Duration`.
+                let nanos = u64::from(limit.subsec_nanos());
+                let limit = limit.as_secs().saturating_mul(1_000_000_000).saturating_add(nanos);
+                now.as_nanos().saturating_sub(self.admitted_at.as_nanos()) >= limit
+            }
         }
     }
 }

@@ -87,40 +87,48 @@ impl Breaker {
     ///
     /// # Errors
     /// The permit, if there is more to it: take it to [`settle`](Breaker::settle).
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what is left of it without a memory is a look and an addition")]
+    #[inline]
     pub fn settle_ok(&self, permit: Permit, now: Time) -> Result<(), Permit> {
-        if self.memory.is_some() || self.config.slow_call.is_some() {
-            return self.settle_ok_timed(permit, now);
-        }
+        if self.is_plain() { self.settle_ok_plain(permit) } else { self.settle_ok_timed(permit, now) }
+    }
+
+    /// The same where [no rule remembers or times calls](Breaker::is_plain).
+    ///
+    /// # Errors
+    /// As [`settle_ok`](Breaker::settle_ok).
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is a look and an addition")]
+    pub fn settle_ok_plain(&self, permit: Permit) -> Result<(), Permit> {
         let word = self.cell.word();
         if permit.stamp != word.stamp() || permit.lease.is_some() || word.mode() == State::Shadow {
             return Err(permit);
         }
         if word.mode() == State::Closed {
-            trip::remember(&self.cell.streak, None, word.era(), now, Mark::default());
+            trip::remember(&self.cell.streak, None, word.era(), Time::ZERO, Mark::default());
         }
         count(&self.cell.counters.successes);
         Ok(())
     }
 
     /// The same where the rules remember calls, or time them.
-    #[inline(never)]
+    #[inline]
     fn settle_ok_timed(&self, permit: Permit, now: Time) -> Result<(), Permit> {
         let word = self.cell.word();
-        if permit.stamp != word.stamp() || permit.lease.is_some() || word.mode() == State::Shadow {
+        if permit.stamp != word.stamp() || permit.lease.is_some() || word.is(State::Shadow) {
             return Err(permit);
         }
         let slow = permit.is_slow(now, self.config.slow_call);
-        if word.mode() == State::Closed {
+        if word.is(State::Closed) {
             let era = word.era();
             if let Some(memory) = &self.memory {
-                if slow || memory.window.any_bad(era, now) || memory.stuck(era, now) > 0 {
+                if slow || memory.stuck(era, now) > 0 || !memory.window.record_good(era, now) {
                     return Err(permit);
                 }
-                self.unfollow(&permit);
+                if permit.followed {
+                    memory.leave(era, permit.admitted_at);
+                }
             }
-            trip::remember(&self.cell.streak, self.memory.as_deref(), era, now, Mark::default());
+            trip::remember(&self.cell.streak, None, era, now, Mark::default());
         }
         if slow {
             count(&self.cell.counters.slow);
@@ -136,8 +144,11 @@ impl Breaker {
     #[inline]
     pub fn settle_failed(&self, permit: Permit) -> Result<(), Permit> {
         let word = self.cell.word();
-        let timed = self.memory.is_some() || self.config.slow_call.is_some();
-        if timed || permit.stamp != word.stamp() || permit.lease.is_some() || word.mode() == State::Shadow {
+        if !self.is_plain()
+            || permit.stamp != word.stamp()
+            || permit.lease.is_some()
+            || word.mode() == State::Shadow
+        {
             return Err(permit);
         }
         if word.mode() == State::Closed {

@@ -43,16 +43,19 @@ impl Memory {
     }
 
     /// Calls of `era` under way that are slow already.
+    #[inline]
     pub(super) fn stuck(&self, era: Era, now: Time) -> u64 {
         self.in_flight.as_ref().map_or(0, |calls| calls.older(era, now))
     }
 
     /// Follows a call from now on, if calls are followed; false if it is not.
+    #[inline]
     pub(super) fn enter(&self, era: Era, now: Time) -> bool {
         self.in_flight.as_ref().is_some_and(|calls| calls.enter(era, now))
     }
 
     /// Stops following a call.
+    #[inline]
     pub(super) fn leave(&self, era: Era, start: Time) {
         if let Some(calls) = &self.in_flight {
             calls.leave(era, start);

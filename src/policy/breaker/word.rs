@@ -118,6 +118,13 @@ impl Word {
         }
     }
 
+    /// Is this its mode? Where others are of no interest, this is less than [`mode`](Word::mode).
+    #[must_use]
+    #[inline]
+    pub const fn is(self, mode: State) -> bool {
+        self.0 >> (Self::PAYLOAD_BITS + Era::BITS) == mode as u64
+    }
+
     /// The era.
     #[must_use]
     pub const fn era(self) -> Era {
@@ -172,6 +179,7 @@ mod tests {
             for (era, payload) in [(0, 0), (u32::MAX, u64::MAX), (7, 9)] {
                 let word = Word::new(mode, Era::new(era), payload);
                 assert_eq!((word.mode(), word.era()), (mode, Era::new(era)));
+                assert!(State::ALL.iter().all(|other| word.is(*other) == (*other == mode)));
                 assert_eq!(word.payload(), payload.min(Word::PAYLOAD_MAX));
                 assert_eq!(Word::era_of(word.stamp()), word.era());
             }

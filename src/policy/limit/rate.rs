@@ -110,6 +110,8 @@ pub struct Rate {
     waiting: AtomicU32,
     line: Lock<VecDeque<Stand>>,
     interval: f64,
+    /// What one permit weighs.
+    one: u64,
     /// How far ahead the TAT may be, in nanoseconds.
     tolerance: u64,
     config: RateConfig,
@@ -128,6 +130,7 @@ impl Rate {
             waiting: AtomicU32::new(0),
             line: Lock::default(),
             interval,
+            one: nanos(interval),
             tolerance: nanos(interval * config.burst()),
             config,
             source,
@@ -169,6 +172,21 @@ impl Rate {
         }
         let weight = self.weight(cost);
         self.pass(weight, 0, now).then_some(Ration(weight))
+    }
+
+    /// The same for one permit.
+    #[must_use]
+    #[inline]
+    pub fn take_one(&self, now: Time) -> Option<Ration> {
+        let through = self.waiting.load(Ordering::Relaxed) == 0 && self.pass(self.one, 0, now);
+        through.then_some(Ration(self.one))
+    }
+
+    /// May the time that [`take_one`](Rate::take_one) is given lag behind by a few milliseconds? Yes, if what can be
+    /// used at once lasts for a second or more: then that is less than a hundredth of it.
+    #[must_use]
+    pub const fn bears_lag(&self) -> bool {
+        self.tolerance >= 1_000_000_000
     }
 
     /// A ration of `cost` permits now, a place in line if its turn comes before `deadline`, or a refusal;

@@ -62,7 +62,8 @@ enum Todo<'py> {
 /// How Python calls this guard of a coroutine function.
 pub fn vectorcall(py: Python<'_>, guard: &Guard) -> ffi::vectorcallfunc {
     let plan = &guard.wiring().plan;
-    if !guard.wiring().hands_answers_on() || !awaitable::is_quick(py, guard.callee(), plan) {
+    let at_once = guard.wiring().hands_answers_on() && plan.limits.are_off();
+    if !at_once || !awaitable::is_quick(py, guard.callee(), plan) {
         return machined;
     }
     if plan.attempts() > 1 { awaitable::quick::<true> } else { awaitable::quick::<false> }

@@ -16,10 +16,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::Callee;
+use super::first;
 use super::guard::{Guard, GuardRef, packed};
 use super::plain;
 use super::raised::Raised;
-use super::raw::{body, enter, shield, ticks};
+use super::raw::{body, enter, pass_on, shield, ticks};
 use super::refusal;
 use super::scope;
 use super::under_way::{Call, admit, moment};
@@ -33,25 +34,32 @@ use crate::runtime::clock::{self, Busy};
 /// How Python calls this guard of a plain function.
 pub fn vectorcall(guard: &Guard) -> ffi::vectorcallfunc {
     match (guard.lone_breaker(), guard.callee()) {
-        (Some(breaker), Callee::Function(_)) => match (breaker.needs_now(), breaker.bears_lag()) {
-            (false, _) => through::<NO_TIME>,
-            (true, true) => through::<BY_TICKS>,
-            (true, false) => through::<EXACT>,
-        },
-        _ => machine,
+        (Some(breaker), Callee::Function(_)) => {
+            match (breaker.needs_now(), breaker.bears_lag(), breaker.times_calls()) {
+                (false, ..) if breaker.is_plain() => through::<PLAIN, false>,
+                (false, ..) => through::<NO_TIME, false>,
+                (true, true, false) => through::<BY_TICKS, false>,
+                (true, true, true) => through::<BY_TICKS, true>,
+                (true, false, false) => through::<EXACT, false>,
+                (true, false, true) => through::<EXACT, true>,
+            }
+        }
+        _ => first::vectorcall(guard).unwrap_or(machine),
     }
 }
 
-/// The breaker's rules do not ask when.
-const NO_TIME: u8 = 0;
+/// The breaker's rules remember no calls, and do not ask when.
+pub(super) const PLAIN: u8 = 0;
+/// They do not ask when.
+pub(super) const NO_TIME: u8 = 1;
 /// They do, and a few milliseconds do not matter to them.
-const BY_TICKS: u8 = 1;
+pub(super) const BY_TICKS: u8 = 2;
 /// They do, exactly.
-const EXACT: u8 = 2;
+pub(super) const EXACT: u8 = 3;
 
-/// With a breaker and nothing else. `WHEN`: the time that it wants to be told.
+/// With a breaker and nothing else. `WHEN`: the time that it wants to be told. `TIMED`: also of a call's beginning.
 #[expect(unsafe_code, reason = "it is called from C")]
-unsafe extern "C" fn through<const WHEN: u8>(
+unsafe extern "C" fn through<const WHEN: u8, const TIMED: bool>(
     guard: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargsf: usize,
@@ -70,28 +78,38 @@ unsafe extern "C" fn through<const WHEN: u8>(
         if !scope::is_free(Python::assume_attached()) {
             return machine(guard, args, nargsf, names);
         }
-        let permit = match breaker.admit_fast(present::<WHEN>()) {
+        let admitted = match WHEN {
+            PLAIN => breaker.admit_plain(Time::ZERO),
+            _ => breaker.admit_fast(if TIMED { present::<WHEN>() } else { Time::ZERO }),
+        };
+        let permit = match admitted {
             Some(permit) => permit,
             None => match ask(body, breaker) {
                 Some(permit) => permit,
                 None => return std::ptr::null_mut(),
             },
         };
-        let answer = ffi::PyObject_Vectorcall(function.as_ptr(), args, nargsf, names);
+        let answer = pass_on(function.as_ptr(), args, nargsf, names);
         if answer.is_null() {
             failed(body, breaker, permit);
-        } else if let Err(permit) = breaker.settle_ok(permit, present::<WHEN>()) {
-            return settled(breaker, permit, answer);
+            return answer;
         }
-        answer
+        let settling = match WHEN {
+            PLAIN => breaker.settle_ok_plain(permit),
+            _ => breaker.settle_ok(permit, present::<WHEN>()),
+        };
+        match settling {
+            Ok(()) => answer,
+            Err(permit) => settled(breaker, permit, answer),
+        }
     }
 }
 
 /// The present, where the breaker's doors look at it.
 #[inline]
-fn present<const WHEN: u8>() -> Time {
+pub(super) fn present<const WHEN: u8>() -> Time {
     match WHEN {
-        NO_TIME => Time::ZERO,
+        PLAIN | NO_TIME => Time::ZERO,
         BY_TICKS => ticks::now(),
         _ => clock::now(),
     }
@@ -216,13 +234,13 @@ unsafe fn settled(breaker: &Breaker, permit: Permit, answer: *mut ffi::PyObject)
 
 /// The long way out.
 #[cold]
-fn settle(breaker: &Breaker, permit: Permit, verdict: &Verdict) {
+pub(super) fn settle(breaker: &Breaker, permit: Permit, verdict: &Verdict) {
     moment(|at| breaker.settle(permit, verdict, at.now, at.dice, at.out));
 }
 
 /// By the machine.
 #[expect(unsafe_code, reason = "it is called from C")]
-unsafe extern "C" fn machine(
+pub(super) unsafe extern "C" fn machine(
     guard: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargsf: usize,
@@ -240,16 +258,31 @@ pub(super) fn call(
 ) -> PyResult<Py<PyAny>> {
     let py = args.py();
     let mut call = Call::new(guard.clone_ref(py), args.unbind(), kwargs.map(Bound::unbind));
-    let mut step = call.start(py)?;
+    let step = call.start(py)?;
+    carry_on(py, call, step)
+}
+
+/// The first attempt has been made by the inline doors, and the machine judges it and goes on.
+pub(super) fn recorded(py: Python<'_>, mut call: Call, outcome: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    let step = made(py, &mut call, outcome);
+    carry_on(py, call, step)
+}
+
+/// An attempt was made.
+fn made(py: Python<'_>, call: &mut Call, outcome: PyResult<Py<PyAny>>) -> Step {
+    match call.waited(py, outcome) {
+        (outcome, true) => call.record_timeout(outcome),
+        (outcome, false) => call.record(py, outcome),
+    }
+}
+
+fn carry_on(py: Python<'_>, mut call: Call, mut step: Step) -> PyResult<Py<PyAny>> {
     let mut busy = Busy::idle();
     loop {
         step = match step {
             Step::Attempt(attempt) => {
                 let outcome = call.attempt(py, &attempt, Phase::Answer).map(Bound::unbind);
-                match call.waited(py, outcome) {
-                    (outcome, true) => call.record_timeout(outcome),
-                    (outcome, false) => call.record(py, outcome),
-                }
+                made(py, &mut call, outcome)
             }
             Step::AskBackoff { retry } => call.ask_backoff(py, retry)?,
             Step::AskBalancer { candidates } => call.ask_balancer(py, &candidates)?,

@@ -99,13 +99,13 @@ impl Wiring {
     }
 
     /// Is a first attempt's answer handed on as it is, and nothing done before or after it that the plan does
-    /// not tell?
+    /// not tell, nor a call weighed for its limits?
     pub(super) fn hands_answers_on(&self) -> bool {
         // Every field is named, as above.
         let Self {
             plan,
             judge,
-            weights: _,
+            weights,
             backoff: _,
             key: _,
             validate,
@@ -121,7 +121,7 @@ impl Wiring {
         let Plan {
             fallback: None,
             hedge: None,
-            limits,
+            limits: _,
             retry: _,
             timeout: _,
             target: _,
@@ -132,7 +132,7 @@ impl Wiring {
         else {
             return false;
         };
-        idle && limits.are_off() && judge.trusts_values()
+        idle && weights.are_none() && judge.trusts_values()
     }
 
     /// For Python's garbage collector.

@@ -22,6 +22,7 @@ mod broken;
 mod by_hand;
 mod callee;
 mod coroutine;
+mod first;
 mod flow;
 mod foreign;
 mod function;

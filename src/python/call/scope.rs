@@ -6,7 +6,7 @@
 //! here that they cut one.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::ffi;
@@ -58,7 +58,7 @@ impl Scope {
     /// A new attempt's scope.
     pub fn new((call_id, salt): CallId, number: u32, node: Option<Py<PyAny>>, inherited: Inherited) -> Self {
         if !inherited.is_nothing() {
-            INHERITED.store(true, Ordering::Relaxed);
+            HEIRLOOMS.fetch_add(1, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
         Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false), outer: None }
@@ -94,6 +94,14 @@ impl Scope {
     /// The clock by which a transport cut the read, if one did.
     pub fn cut_by(&self) -> Option<Expiry> {
         self.cut.load(Ordering::Acquire).then(|| *self.binding.lock()).flatten()
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        if !self.inherited.is_nothing() {
+            HEIRLOOMS.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -205,15 +213,16 @@ pub fn next_call_id() -> CallId {
     (NEXT.fetch_add(1, Ordering::Relaxed), ThreadDice.roll())
 }
 
-/// Has this process ever had anything to inherit? Until then nobody needs to look.
-static INHERITED: AtomicBool = AtomicBool::new(false);
+/// How many scopes there are with something to inherit. While there is none nobody needs to look. Whoever could
+/// inherit it has been handed its scope by the thread that made it, and so sees it counted.
+static HEIRLOOMS: AtomicUsize = AtomicUsize::new(0);
 
 /// Has a clock ever run? Until then no attempt can be bounded by one that it is part of.
 static CLOCKS: AtomicBool = AtomicBool::new(false);
 
 /// What the call or block that we are inside of hands down.
 pub fn inherited(py: Python<'_>) -> PyResult<Inherited> {
-    if !INHERITED.load(Ordering::Relaxed) {
+    if HEIRLOOMS.load(Ordering::Relaxed) == 0 {
         return Ok(Inherited::default());
     }
     let scope = current(py)?;
@@ -224,8 +233,30 @@ pub fn inherited(py: Python<'_>) -> PyResult<Inherited> {
 /// Is there surely nothing to inherit, and no switch thrown? It drops nothing that PyO3 would have to be attached for.
 #[inline]
 pub fn is_free(py: Python<'_>) -> bool {
-    let inherits = || inherited(py).map_or(true, |inherited| !inherited.is_nothing());
-    switches::are_untouched() && !(INHERITED.load(Ordering::Relaxed) && inherits())
+    switches::are_untouched()
+        && (HEIRLOOMS.load(Ordering::Relaxed) == 0 || is_scopeless(py) || inherits_nothing(py))
+}
+
+#[cold]
+fn inherits_nothing(py: Python<'_>) -> bool {
+    inherited(py).is_ok_and(|inherited| inherited.is_nothing())
+}
+
+/// Are we inside of no scope at all?
+#[expect(unsafe_code, reason = "PyO3 has no context variables")]
+fn is_scopeless(py: Python<'_>) -> bool {
+    let Ok(variable) = variable(py) else { return false };
+    let mut found = ptr::null_mut();
+    // SAFETY: this is a live context variable, whose default is None. What is found is a new reference, or there is
+    // none and an exception is set, which whoever looks again will meet again.
+    unsafe {
+        if ffi::PyContextVar_Get(variable.as_ptr(), ptr::null_mut(), &raw mut found) < 0 {
+            ffi::PyErr_Clear();
+            return false;
+        }
+        ffi::Py_XDECREF(found);
+        found.is_null() || found == ffi::Py_None()
+    }
 }
 
 /// The scope that we are inside of.
@@ -239,6 +270,45 @@ fn current(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
             return Err(PyErr::fetch(py));
         }
         Ok(Bound::from_owned_ptr_or_opt(py, found))
+    }
+}
+
+/// Makes a scope the current one; the token by which it [ends](leave), or null with an exception set.
+///
+/// # Safety
+///
+/// This thread is attached, and the scope is alive.
+#[inline]
+#[expect(unsafe_code, reason = "PyO3 has no context variables")]
+pub unsafe fn enter(py: Python<'_>, scope: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    match variable(py) {
+        // SAFETY: this is a live context variable, and a live scope.
+        Ok(variable) => unsafe { ffi::PyContextVar_Set(variable.as_ptr(), scope) },
+        Err(error) => {
+            error.restore(py);
+            ptr::null_mut()
+        }
+    }
+}
+
+/// What was current before [`enter`] is so again: in the same context, for calls end in the order in which they
+/// began.
+///
+/// # Safety
+///
+/// This thread is attached, and no exception is set. The token is what `enter` gave, and is given away.
+#[inline]
+#[expect(unsafe_code, reason = "PyO3 has no context variables")]
+pub unsafe fn leave(py: Python<'_>, token: *mut ffi::PyObject) {
+    // SAFETY: this is a live context variable, and a live token of it.
+    unsafe {
+        if let Ok(variable) = variable(py)
+            && ffi::PyContextVar_Reset(variable.as_ptr(), token) < 0
+        {
+            // For want of memory, or because somebody has swapped the context under us: that one is not ours.
+            ffi::PyErr_WriteUnraisable(variable.as_ptr());
+        }
+        ffi::Py_DECREF(token);
     }
 }
 

@@ -299,6 +299,11 @@ pub fn limits(
 }
 
 impl Weights {
+    /// Is every call the same to every limit?
+    pub const fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What a call with these arguments weighs. A callable that raises ends the call with its error, and one
     /// that answers no weight with ours, before anybody is asked.
     pub fn weigh(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Costs> {

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::base::{Time, Verdict};
-use crate::pipeline::{Execution, Plan, Target};
+use crate::pipeline::{Execution, Plan, Taken, Target};
 use crate::policy::breaker::{Breaker, Permit};
 use crate::python::call::coroutine::State;
 use crate::python::call::guard::Guard;
@@ -101,7 +101,7 @@ impl Inside {
         let plan = Arc::clone(plan);
         let call = self.call(py);
         let permit = breaker.zip(self.permit.take());
-        let execution = Execution::under_way(plan, permit, self.began);
+        let execution = Execution::under_way(plan, Taken::default(), permit, self.began);
         let scope = Self::take(py, &mut self.scope);
         let scope = scope.and_then(|scope| scope.into_bound(py).cast_into::<Scope>().ok()).map(Bound::unbind);
         let inner = Self::take(py, &mut self.inner).unwrap_or_else(|| py.None());

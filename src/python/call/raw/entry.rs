@@ -81,6 +81,34 @@ fn told(panic: &(dyn std::any::Any + Send)) -> PyErr {
     PanicException::new_err((text.unwrap_or("panic from Rust code").to_owned(),))
 }
 
+/// Calls `callable` with the arguments of a vectorcall. A function written in Python is called without the ceremony of
+/// `PyObject_Vectorcall`: that finds out how such a function is called, and checks that a result and an exception
+/// exclude each other, which the interpreter's own loop sees to.
+///
+/// # Safety
+///
+/// This thread is attached, `callable` is alive, and these are the last three arguments of a vectorcall.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it is one call, in the place of another")]
+#[expect(unsafe_code, reason = "a function is called by its pointer")]
+pub unsafe fn pass_on(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: an object of exactly the type of functions is laid out as a `PyFunctionObject`; what lies in its
+    // `vectorcall` is how Python itself would call it. The rest is by the function's own contract.
+    unsafe {
+        if ffi::PyFunction_Check(callable) != 0
+            && let Some(function) = (*callable.cast::<ffi::PyFunctionObject>()).vectorcall
+        {
+            return function(callable, args, nargsf, names);
+        }
+        ffi::PyObject_Vectorcall(callable, args, nargsf, names)
+    }
+}
+
 /// The arguments of a vectorcall as a tuple and a dict.
 ///
 /// # Safety

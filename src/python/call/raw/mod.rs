@@ -28,7 +28,7 @@ pub mod ticks;
 mod visit;
 
 pub use class::{Class, Slot, getter, method};
-pub use entry::{arguments, enter, shield};
+pub use entry::{arguments, enter, pass_on, shield};
 pub use object::{Body, Raw, body};
 pub use stop::{raise_stop, take_back};
 pub use visit::{Stop, Visit, Visitor};
