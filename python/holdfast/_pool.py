@@ -350,7 +350,8 @@ def _native_node(
     callables, domains = _callables(node.target, threads), list(node.domains)
     beat = node.heartbeat is not False, None if own is None else own._row()
     care = care_of(node, restart, home)
-    return node, node.name, node.weight, node.tier, callables, how, domains, beat, care
+    limits = list(node.rate_limit), node.bulkhead
+    return node, node.name, node.weight, node.tier, callables, how, domains, beat, care, limits
 
 
 def _callables(target: Any, threads: bool) -> list[Any]:
