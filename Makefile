@@ -64,6 +64,11 @@ setup: $(TOOLS)
 demo: $(INSTALLED)
 	$(VENV)/bin/holdfast demo
 
+## search: a search engine of worker processes, which are killed under load, and no query fails (BALANCER=least_connections)
+.PHONY: search
+search: $(INTEGRATED)
+	cd examples && $(PY) -m search_engine --balancer $(or $(BALANCER),round_robin)
+
 ## build: build the wheel and install it into .venv
 .PHONY: build
 build: $(INSTALLED)

@@ -103,9 +103,9 @@ class Call:
         options = _with_model(self._options, model) if model else self._options.model_copy()
         return self._request(client, self._cast_to, options, **more)
 
-    def haunt(self, haunted: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        """Has each attempt call ``haunted(request)``: its faults are then the server's."""
-        self._request = haunted(self._request)
+    def change(self, changed: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Has each attempt call ``changed(request)``."""
+        self._request = changed(self._request)
 
     @property
     def _streams(self) -> bool:
