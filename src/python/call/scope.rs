@@ -79,6 +79,11 @@ impl Scope {
         self.inherited
     }
 
+    /// The node that is asked, in a pool.
+    pub const fn asked(&self) -> Option<&Py<PyAny>> {
+        self.node.as_ref()
+    }
+
     /// The identity of its call.
     pub fn id(&self) -> CallId {
         (self.call_id, self.salt())
