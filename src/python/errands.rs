@@ -60,7 +60,7 @@ impl Probe for PythonProbe {
         let job = self.0.clone();
         Box::pin(async move {
             match errands::run(job, Duration::MAX).await.0 {
-                Outcome::Done(result) => result,
+                Outcome::Done(result) => result.map_err(Into::into),
                 Outcome::TimedOut | Outcome::Unheard => Err("timeout".into()),
             }
         })

@@ -20,7 +20,7 @@ use super::errands::{PythonProbe, Task};
 use super::policies::Backoff;
 use super::{bridge, errands, errors, events};
 use crate::base::{NodeId, Time};
-use crate::pipeline::Roster;
+use crate::pipeline::{Costs, Roster};
 use crate::pool::{DetectorConfig, HeartbeatConfig, RecoveryConfig};
 use crate::runtime::clock::{self, Busy, Waited};
 use crate::runtime::engine;
@@ -48,6 +48,8 @@ pub struct Pulse {
     ticker: Mutex<Option<Ticker>>,
     /// Did somebody start it by hand? Else it begins with a call, and only if there is a heartbeat.
     started: AtomicBool,
+    /// Is there anything to keep going? Every call asks.
+    needed: AtomicBool,
     /// How the nodes that are out are restarted.
     cares: Arc<Cares>,
     medic: Medic,
@@ -58,8 +60,9 @@ impl Pulse {
     pub fn new(roster: Arc<Roster>, care: MedicConfig) -> Self {
         let (probes, cares) = (Arc::new(ProbeTable::default()), Arc::new(Cares::default()));
         let medic = Medic::new(roster.pool(), care, Arc::clone(&probes) as Arc<_>, Arc::clone(&cares));
-        let (tasks, ticker, started) = (RwLock::default(), Mutex::new(None), AtomicBool::new(false));
-        Self { roster, probes, tasks, ticker, started, cares, medic }
+        let [started, needed] = [false, true].map(AtomicBool::new);
+        let (tasks, ticker) = (RwLock::default(), Mutex::new(None));
+        Self { roster, probes, tasks, ticker, started, needed, cares, medic }
     }
 
     /// From now on `node` is restarted so when it is out.
@@ -98,17 +101,33 @@ impl Pulse {
         tasks.try_for_each(|task| visit.call(&task.0))
     }
 
+    /// The nodes have changed: is there anything to keep going?
+    pub fn review(&self) {
+        // One at a time, so that the last to look has the last word.
+        let _turn = self.ticker.lock();
+        let needed = self.beats() || !self.cares.read().is_empty();
+        self.needed.store(needed, Ordering::Release);
+    }
+
+    fn beats(&self) -> bool {
+        let pool = self.roster.pool();
+        !pool.is_unwatched() || self.started.load(Ordering::Relaxed) && pool.rebalances()
+    }
+
     /// Starts it because somebody said so: then the nodes' shares are kept up to date as well while nobody calls.
     pub fn start(&self) -> PyResult<()> {
         self.started.store(true, Ordering::Relaxed);
+        self.review();
         self.ensure()
     }
 
     /// Starts it, unless it beats already in this process or there is none. Cheap if it beats.
     pub fn ensure(&self) -> PyResult<()> {
+        if !self.needed.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.attend()?;
-        let pool = self.roster.pool();
-        if pool.is_unwatched() && !(self.started.load(Ordering::Relaxed) && pool.rebalances()) {
+        if !self.beats() {
             return Ok(());
         }
         let beating = {
@@ -149,6 +168,7 @@ impl Pulse {
     /// Ends it, until the next start or call.
     pub fn stop(&self) {
         self.started.store(false, Ordering::Relaxed);
+        self.review();
         let ticker = self.ticker.lock().take();
         drop(ticker);
         self.medic.stop();
@@ -358,5 +378,5 @@ fn until(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Time> {
 }
 
 fn is_ready(roster: &Roster, n: usize, now: Time) -> bool {
-    roster.pool().ready_count(&mut |id| roster.admissible(id, now), now) >= n
+    roster.pool().ready_count(&mut |id| roster.admissible(id, &Costs::default(), now), now) >= n
 }

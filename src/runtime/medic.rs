@@ -261,10 +261,13 @@ impl Course {
                     busy = clock::sleep_until(clock::now().after(interval), busy).await;
                 }
                 let answer = self.kit.probes.ask(self.node, patience).await;
-                if let Heard::Miss(reason) = answer.heard {
-                    self.failed("probe", reason);
-                    return (false, busy);
-                }
+                let reason = match answer.heard {
+                    Heard::Beat => continue,
+                    Heard::Miss(reason) => reason,
+                    Heard::Nothing => "it could not be asked".into(),
+                };
+                self.failed("probe", reason);
+                return (false, busy);
             }
         }
         tell(|out| pool.acquit(self.node, Evidence::Process, clock::now(), out));

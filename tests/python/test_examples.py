@@ -136,6 +136,19 @@ PRINTED: dict[str, str] = {
         first was restarted: ['first', 'second', 'first', 'second'] as another process: True
         at the end none runs: True
     """,
+    "16_chaos": """
+        out of 200 calls are answered
+        unguarded:             135
+        two attempts:          178
+        three attempts:        193
+        three and a fallback:  200
+        chaos switched off:    200
+    """,
+    "17_priorities": """
+        low      4 served, 16 refused at once
+        normal   6 served,  4 refused at once
+        high    10 served,  0 refused at once
+    """,
 }
 
 

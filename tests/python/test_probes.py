@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -243,6 +245,44 @@ def test_r1_a_listener_that_blocks_does_not_hold_up_probes() -> None:
         until(lambda: len(asked) > before + 10, "probes while a listener blocks")
         release.set()
         stop()
+
+
+STARVED = """
+import contextlib, os, resource, sys, time
+import holdfast as hf
+from holdfast._localserver import ServerProcess
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+with ServerProcess("alpha") as server:
+    nodes = [
+        hf.Node(kind, print, address=server.origin, heartbeat=hf.Heartbeat(
+            0.02, failure_threshold=1, recovery_threshold=1, jitter=0.0, timeout=5.0, probe=probe))
+        for kind, probe in (("http", hf.HttpProbe("/health")), ("tcp", hf.TcpProbe()))
+    ]
+    with hf.FailoverManager(nodes) as manager:
+        time.sleep(0.2)
+        taken = []
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        time.sleep(0.4)
+        starved = [view.failures for view in manager.nodes.values()]
+        for number in taken:
+            os.close(number)
+        server.kill()
+        end = time.monotonic() + 20
+        while any(view.ready for view in manager.nodes.values()) and time.monotonic() < end:
+            time.sleep(0.01)
+        print(len(taken) > 50, starved, [view.state for view in manager.nodes.values()])
+"""
+
+
+def test_p6_want_of_sockets_of_our_own_convicts_nobody() -> None:
+    """P6: without a file descriptor to ask by, no native probe blames its node; with one again, it does."""
+    done = subprocess.run(
+        [sys.executable, "-c", STARVED], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.stdout, done.returncode) == ("True [0, 0] ['down', 'down']\n", 0), done.stderr
 
 
 def test_a_node_that_joins_is_asked_by_the_same_probe() -> None:

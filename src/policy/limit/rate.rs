@@ -306,6 +306,15 @@ impl Rate {
         self.due(line.iter(), self.weight(cost), 0)
     }
 
+    /// Could such a call pass now, with nobody waiting? A look that changes nothing.
+    #[must_use]
+    pub fn has_room(&self, cost: f64, priority: Priority, now: Time) -> bool {
+        let weight = self.weight(cost);
+        self.waiting.load(Ordering::Relaxed) == 0
+            && weight <= self.tolerance
+            && self.due(std::iter::empty(), weight, priority.kept(self.tolerance, weight)) <= now
+    }
+
     /// The refusal of one that has waited in vain, or that cannot wait.
     #[must_use]
     pub fn refuse(&self, reason: &'static str, retry_after: Option<Duration>) -> Rejection {

@@ -1,6 +1,8 @@
 //! What an attempt calls: one function, or a node's target.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::iter;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -57,8 +59,29 @@ pub struct NodeTargets {
     pub callables: [Option<Py<PyAny>>; 4],
 }
 
-/// The targets of a manager's nodes.
-pub type Targets = RwLock<HashMap<NodeId, Arc<NodeTargets>>>;
+/// The targets of a manager's nodes. Every attempt looks here, hence the hash.
+pub type Targets = RwLock<HashMap<NodeId, Arc<NodeTargets>, BuildHasherDefault<ByNumber>>>;
+
+/// Spreads the numbers of nodes, which are our own: nobody can make them collide.
+#[derive(Debug, Default)]
+pub struct ByNumber(u64);
+
+impl Hasher for ByNumber {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(byte.into());
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // 2⁶⁴ over the golden ratio (Knuth, The Art of Computer Programming, 6.4).
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What an attempt calls.
 #[derive(Debug)]
@@ -72,12 +95,14 @@ pub enum Callee {
 }
 
 impl Callee {
-    /// Calls it, in the name of `pool` where it is a node's. No lock is held while Python runs (R3).
+    /// Calls it, in the name of `pool` where it is a node's; `node` is the picked one, where that was looked up
+    /// already. No lock is held while Python runs (R3).
     pub fn call<'py>(
         &self,
         py: Python<'py>,
         pool: &Source,
         attempt: &Attempt,
+        node: Option<&Py<PyAny>>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -89,10 +114,12 @@ impl Callee {
                 callable.ok_or_else(|| wrong_colour(py, &target, *colour))?.bind(py).call(args, kwargs)
             }
             Self::WithNode(function, targets) => {
+                let function = function.bind(py);
+                if let Some(node) = node {
+                    return with_first(function, node.bind(py), args, kwargs);
+                }
                 let target = find(targets, attempt).ok_or_else(|| gone(py, pool))?;
-                let first = PyTuple::new(py, [target.node.bind(py)])?;
-                let all = first.into_sequence().concat(args.as_sequence())?.to_tuple()?;
-                function.bind(py).call(all, kwargs)
+                with_first(function, target.node.bind(py), args, kwargs)
             }
         }
     }
@@ -118,6 +145,25 @@ impl Callee {
     /// For Python's garbage collector. The targets are visited by the manager that owns them.
     pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         self.function().map_or(Ok(()), |function| visit.call(function))
+    }
+}
+
+/// Calls with `first` before the arguments.
+fn with_first<'py>(
+    function: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // Few arguments need no tuple made for them.
+    match (args.as_slice(), kwargs) {
+        ([], None) => function.call1((first,)),
+        ([one], None) => function.call1((first, one)),
+        ([one, two], None) => function.call1((first, one, two)),
+        (rest, _) => {
+            let all: Vec<_> = iter::once(first).chain(rest).collect();
+            function.call(PyTuple::new(args.py(), all)?, kwargs)
+        }
     }
 }
 

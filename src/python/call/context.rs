@@ -79,62 +79,6 @@ pub unsafe fn leave(py: Python<'_>, token: *mut ffi::PyObject) {
     }
 }
 
-/// Makes a scope, or what was there before one, the current one: an owned reference to what was there, or
-/// null with an exception set.
-///
-/// # Safety
-///
-/// This thread is attached, and the scope is alive.
-#[inline]
-#[expect(unsafe_code, reason = "PyO3 has no context variables")]
-unsafe fn swap(py: Python<'_>, scope: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    let variable = match variable(py) {
-        Ok(variable) => variable.as_ptr(),
-        Err(error) => {
-            error.restore(py);
-            return ptr::null_mut();
-        }
-    };
-    let mut outer = ptr::null_mut();
-    // SAFETY: this is a live context variable. It has a default, so that what it gives is a new reference. The
-    // token is not wanted: a generator may be closed in another context than it was begun in.
-    unsafe {
-        if ffi::PyContextVar_Get(variable, ptr::null_mut(), &raw mut outer) < 0 {
-            return ptr::null_mut();
-        }
-        let token = ffi::PyContextVar_Set(variable, scope);
-        if token.is_null() {
-            ffi::Py_XDECREF(outer);
-            return ptr::null_mut();
-        }
-        ffi::Py_DECREF(token);
-    }
-    outer
-}
-
-/// Makes what [`swap`] gave the current one again. No exception is set.
-///
-/// # Safety
-///
-/// This thread is attached; the reference is given away.
-#[inline]
-#[expect(unsafe_code, reason = "PyO3 has no context variables")]
-unsafe fn swap_back(py: Python<'_>, outer: *mut ffi::PyObject) {
-    // SAFETY: this is a live context variable. Setting it runs no Python code and fails only for want of memory,
-    // which leaves the scope as it is.
-    unsafe {
-        if let Ok(variable) = variable(py) {
-            let token = ffi::PyContextVar_Set(variable.as_ptr(), outer);
-            if token.is_null() {
-                ffi::PyErr_WriteUnraisable(outer);
-            } else {
-                ffi::Py_DECREF(token);
-            }
-        }
-        ffi::Py_DECREF(outer);
-    }
-}
-
 /// Runs `act` in a scope; none if that could not be entered. Either may leave an exception set.
 ///
 /// # Safety
@@ -143,36 +87,35 @@ unsafe fn swap_back(py: Python<'_>, outer: *mut ffi::PyObject) {
 #[inline]
 #[expect(unsafe_code, reason = "raw pointers")]
 pub unsafe fn scoped<R>(py: Python<'_>, scope: *mut ffi::PyObject, act: impl FnOnce() -> R) -> Option<R> {
-    // SAFETY: by the function's own contract; `outer` is an owned reference.
+    // SAFETY: by the function's own contract; the token is given back once.
     unsafe {
-        let outer = swap(py, scope);
-        if outer.is_null() {
+        let token = enter(py, scope);
+        if token.is_null() {
             return None;
         }
         let result = act();
         if ffi::PyErr_Occurred().is_null() {
-            swap_back(py, outer);
+            leave(py, token);
         } else {
             // At interpreter shutdown there is no scope to go back to.
-            let _shutting_down = apart(|py| swap_back(py, outer));
+            let _shutting_down = apart(|py| leave(py, token));
         }
         Some(result)
     }
 }
 
 /// The context variable `holdfast._scope.current`.
-pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static VARIABLE: Once<Py<PyAny>> = Once::new();
     VARIABLE.import(py, "holdfast._scope", "current")
 }
 
 /// Runs `work` with `scope` as the current one, where there is a scope.
+#[expect(unsafe_code, reason = "a pointer taken from a reference")]
 pub fn within<R>(py: Python<'_>, scope: Option<&Py<Scope>>, work: impl FnOnce() -> R) -> PyResult<R> {
     let Some(scope) = scope else { return Ok(work()) };
-    let outer = replace(py, scope.bind(py).as_any())?;
-    let result = work();
-    replace(py, outer.bind(py))?;
-    Ok(result)
+    // SAFETY: this thread is attached, and a `Py` keeps its scope alive. Exceptions are values here, not set.
+    unsafe { scoped(py, scope.as_ptr(), work) }.ok_or_else(|| PyErr::fetch(py))
 }
 
 /// Makes `scope` the current one; what was it before. By value, not by token: a generator may be closed in

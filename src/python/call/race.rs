@@ -197,7 +197,7 @@ impl Race {
         }
         let guard = self.guard.get();
         let kwargs = self.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
-        guard.callee().call(py, &guard.wiring().plan.source, &attempt, self.args.bind(py), kwargs)
+        guard.callee().call(py, &guard.wiring().plan.source, &attempt, None, self.args.bind(py), kwargs)
     }
 
     /// Seconds until one of our clocks, or a hedge, is due; `None` if nothing is.

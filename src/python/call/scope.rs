@@ -42,8 +42,8 @@ impl Inherited {
 #[derive(Debug)]
 pub struct Scope {
     call_id: u64,
-    /// Random, drawn once per call.
-    salt: u64,
+    /// Random, drawn once per call, when somebody asks for it; 0 before.
+    salt: AtomicU64,
     number: u32,
     node: Option<Py<PyAny>>,
     inherited: Inherited,
@@ -61,6 +61,7 @@ impl Scope {
             HEIRLOOMS.fetch_add(1, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
+        let salt = AtomicU64::new(salt);
         Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false), outer: None }
     }
 
@@ -78,9 +79,26 @@ impl Scope {
         self.inherited
     }
 
+    /// The node that is asked, in a pool.
+    pub const fn asked(&self) -> Option<&Py<PyAny>> {
+        self.node.as_ref()
+    }
+
     /// The identity of its call.
-    pub const fn id(&self) -> CallId {
-        (self.call_id, self.salt)
+    pub fn id(&self) -> CallId {
+        (self.call_id, self.salt())
+    }
+
+    fn salt(&self) -> u64 {
+        let drawn = self.salt.load(Ordering::Relaxed);
+        if drawn != 0 {
+            return drawn;
+        }
+        // Of two who draw at once the first one's stands.
+        let salt = ThreadDice.roll().max(1);
+        self.salt
+            .compare_exchange(0, salt, Ordering::Relaxed, Ordering::Relaxed)
+            .map_or_else(|first| first, |_| salt)
     }
 
     /// From now on this clock runs.
@@ -143,7 +161,7 @@ impl Scope {
     /// the same for the whole call.
     #[getter]
     fn idempotency_key(&self) -> String {
-        format!("holdfast-{:016x}-{:x}", self.salt, self.call_id)
+        format!("holdfast-{:016x}-{:x}", self.salt(), self.call_id)
     }
 
     /// How important its call is: "low", "normal" or "high".
@@ -204,13 +222,19 @@ pub fn priority_scope(py: Python<'_>, level: &Bound<'_, PyAny>) -> PyResult<Scop
     Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }).within_another(py)
 }
 
-/// A call's number, which no other call of this process has, and a random word.
+/// A call's number, which no other call of this process has, and a random word; 0 for one not drawn yet.
 pub type CallId = (u64, u64);
 
 /// The identity of a new call.
 pub fn next_call_id() -> CallId {
+    let (number, _) = fresh_call_id();
+    (number, ThreadDice.roll())
+}
+
+/// The same, with its random word to be drawn when somebody asks for it.
+pub fn fresh_call_id() -> CallId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    (NEXT.fetch_add(1, Ordering::Relaxed), ThreadDice.roll())
+    (NEXT.fetch_add(1, Ordering::Relaxed), 0)
 }
 
 /// How many scopes there are with something to inherit. While there is none nobody needs to look. Whoever could

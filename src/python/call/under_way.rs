@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments;
+use super::flow::Flow;
 use super::guard::GuardRef;
 use super::history;
 use super::raw::Visitor;
@@ -129,7 +130,9 @@ impl Call {
         let kwargs = self.kwargs.as_ref().map(|k| k.bind(py));
         let guard = self.guard.get();
         let (callee, pool) = (guard.callee(), &guard.wiring().plan.source);
-        scope::within(py, self.scope.as_ref(), || callee.call(py, pool, attempt, self.args.bind(py), kwargs))?
+        let node = self.scope.as_ref().and_then(|scope| scope.get().asked());
+        let args = self.args.bind(py);
+        scope::within(py, self.scope.as_ref(), || callee.call(py, pool, attempt, node, args, kwargs))?
     }
 
     /// An attempt begins: whoever makes it does so in its scope.
@@ -213,8 +216,11 @@ impl Call {
     }
 
     /// Reports that a stream came to its end. That is good, whatever it returned: a rule on values
-    /// speaks of answers.
-    pub fn record_end(&mut self, value: Py<PyAny>) -> Step {
+    /// speaks of answers. What it weighed, its items have told (L6).
+    pub fn record_end(&mut self, flow: &Flow, value: Py<PyAny>) -> Step {
+        if let (Some(actual), Some(execution)) = (flow.costs(), &mut self.execution) {
+            moment(|at| execution.settle_costs(&actual, at));
+        }
         self.record_as(Ok(value), &Verdict::Ok)
     }
 

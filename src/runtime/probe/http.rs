@@ -12,12 +12,12 @@ use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::address::{Target, parse_url};
-use super::{Probe, ProbeFuture, tls};
+use super::trouble::connect;
+use super::{Probe, ProbeFuture, Trouble, tls};
 use crate::base::{ConfigError, NodeId};
 
 const AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
@@ -105,9 +105,9 @@ impl fmt::Debug for HttpProbe {
 }
 
 impl Question {
-    async fn ask(&self) -> Result<(), Arc<str>> {
+    async fn ask(&self) -> Result<(), Trouble> {
         let Target { host, port, .. } = &self.target;
-        let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(|_| "connect")?;
+        let tcp = connect(host, *port).await?;
         let status = match &self.tls {
             None => self.exchange(tcp).await?,
             Some((connector, name)) => {
@@ -124,11 +124,11 @@ impl Question {
 
     /// One request over `stream`. The connection is driven here and not in a task of its own, so that
     /// giving the question up closes it.
-    async fn exchange<S>(&self, stream: S) -> Result<StatusCode, Arc<str>>
+    async fn exchange<S>(&self, stream: S) -> Result<StatusCode, Trouble>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let lost = |_| Arc::from("network");
+        let lost = |_| Trouble::from("network");
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.method_mut() = self.method.clone();

@@ -4,7 +4,8 @@
 //! makes a new connection, because what is asked is whether a new call would get through.
 //!
 //! A probe answers `Ok`, or the reason of its failure in a few words: "connect", "tls", "network",
-//! "status 503", "timeout" (the ticker's word). No reason carries a URL, a header or a credential.
+//! "status 503", "timeout" (the ticker's word). No reason carries a URL, a header or a credential. If it is
+//! we who have no socket left to ask with, it answers that, and nobody is blamed.
 //!
 //! What it deliberately does not do: it chooses no timeout (whoever asks does), follows no redirect (the
 //! answer itself is the sign of life), and reads no body.
@@ -15,11 +16,13 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trouble;
 
 pub use address::join;
 pub use http::HttpProbe;
 pub use tcp::TcpProbe;
 pub use tls::trust_file;
+pub use trouble::Trouble;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,7 +37,7 @@ use super::clock::{self, Busy};
 use crate::base::NodeId;
 
 /// An answer on its way.
-pub type ProbeFuture = Pin<Box<dyn Future<Output = Result<(), Arc<str>>> + Send>>;
+pub type ProbeFuture = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
 /// An answer, or the end of the patience, on its way.
 pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -71,8 +74,12 @@ impl fmt::Display for Heard {
 impl Answer {
     /// An answer that came without a clock.
     #[must_use]
-    pub fn of(result: Result<(), Arc<str>>) -> Self {
-        let heard = result.map_or_else(Heard::Miss, |()| Heard::Beat);
+    pub fn of(result: Result<(), Trouble>) -> Self {
+        let heard = match result {
+            Ok(()) => Heard::Beat,
+            Err(Trouble::Theirs(reason)) => Heard::Miss(reason),
+            Err(Trouble::Ours) => Heard::Nothing,
+        };
         Self { heard, woken: Busy::idle() }
     }
 }

@@ -1,8 +1,7 @@
 //! The plainest question: does the port accept a connection?
 
-use tokio::net::TcpStream;
-
 use super::address::{Target, parse_host_port};
+use super::trouble::connect;
 use super::{Probe, ProbeFuture};
 use crate::base::{ConfigError, NodeId};
 
@@ -20,8 +19,6 @@ impl TcpProbe {
 impl Probe for TcpProbe {
     fn probe(&self, _node: NodeId) -> ProbeFuture {
         let Target { host, port, .. } = self.0.clone();
-        Box::pin(
-            async move { TcpStream::connect((host, port)).await.map(drop).map_err(|_| "connect".into()) },
-        )
+        Box::pin(async move { connect(&host, port).await.map(drop) })
     }
 }

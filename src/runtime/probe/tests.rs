@@ -1,21 +1,18 @@
 //! Probes against real servers on loopback.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 use crate::runtime::engine;
 
 const NODE: NodeId = NodeId(0);
-const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rust/data/localhost.pem");
-const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rust/data/localhost.key");
 
 /// Runs `future` on the engine and waits for it.
 fn run<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
@@ -64,16 +61,16 @@ fn each_way_to_fail_has_its_reason() {
             http(&format!("http://127.0.0.1:{port}/"), &[]).probe(NODE).await.unwrap_err()
         })
     };
-    assert_eq!(&*reason_of("HTTP/1.1 503 Busy\r\nContent-Length: 1000\r\n\r\n"), "status 503");
-    assert_eq!(&*reason_of("what?\r\n\r\n"), "network");
-    assert_eq!(&*reason_of(""), "network");
+    assert_eq!(reason_of("HTTP/1.1 503 Busy\r\nContent-Length: 1000\r\n\r\n").to_string(), "status 503");
+    assert_eq!(reason_of("what?\r\n\r\n").to_string(), "network");
+    assert_eq!(reason_of("").to_string(), "network");
     let refused = run(async {
         let port = closed_port().await;
         let url = format!("http://127.0.0.1:{port}/?key=secret");
         let tcp = TcpProbe::new(&format!("127.0.0.1:{port}")).unwrap();
         [http(&url, &[]).probe(NODE).await.unwrap_err(), tcp.probe(NODE).await.unwrap_err()]
     });
-    assert_eq!(refused.each_ref().map(|r| &**r), ["connect", "connect"]);
+    assert_eq!(refused, ["connect".into(), "connect".into()]);
 }
 
 async fn closed_port() -> u16 {
@@ -90,13 +87,36 @@ fn an_open_port_is_a_sign_of_life_to_a_tcp_probe() {
     assert_eq!(result, Ok(()));
 }
 
+/// A certificate for localhost, in a file of its own, and its key. Made anew for each run: nobody else can have it.
+struct Identity {
+    key: PrivateKeyDer<'static>,
+    certificate: CertificateDer<'static>,
+    file: PathBuf,
+}
+
+impl Identity {
+    fn make() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let file = std::env::temp_dir().join(format!("holdfast-{}.pem", std::process::id()));
+        std::fs::write(&file, made.cert.pem()).unwrap();
+        Self { key, certificate: made.cert.der().clone(), file }
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.file).unwrap();
+    }
+}
+
 /// One server, three probes: one that trusts it, one that does not, and one that expects no TLS at all.
 #[test]
 fn tls_is_spoken_and_certificates_are_checked() {
     let results = run(async {
-        let certificates = CertificateDer::pem_file_iter(CERTIFICATE).unwrap().map(Result::unwrap).collect();
-        let key = PrivateKeyDer::from_pem_file(KEY).unwrap();
-        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key);
+        let own = Identity::make();
+        let (chain, key) = (vec![own.certificate.clone()], own.key.clone_key());
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
         let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -109,7 +129,7 @@ fn tls_is_spoken_and_certificates_are_checked() {
             }
         });
         let url = format!("https://localhost:{port}/health");
-        let trust = trust_file(Path::new(CERTIFICATE)).unwrap();
+        let trust = trust_file(&own.file).unwrap();
         let trusting = HttpProbe::with_tls(&url, "GET", &[], 200..400, trust).unwrap();
         let plain = http(&url.replace("https", "http"), &[]);
         let results =
@@ -134,7 +154,7 @@ fn bad_input_is_refused_and_shows_no_secret() {
     assert_eq!(refused("http://a", "GET", ok, 400..400).field, "expect");
     let error = refused("http://a", "GET", ("key", "secret\n"), 200..400);
     assert!(error.field == "headers" && !error.to_string().contains("secret"));
-    assert_eq!(trust_file(Path::new(KEY)).err().unwrap().field, "SSL_CERT_FILE");
+    assert_eq!(trust_file(Path::new(file!())).err().unwrap().field, "SSL_CERT_FILE");
     let secret = HttpProbe::new("http://a/x?key=secret", "GET", &[], 200..400).unwrap();
     assert_eq!(format!("{secret:?}"), "HttpProbe(a:80/x)");
 }

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -20,6 +19,7 @@ import httpx
 import httpx2
 import openai
 import pytest
+import trustme
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
@@ -35,7 +35,6 @@ LIMIT = 0.25
 """Seconds of our clocks."""
 LATE = 1.5
 """Seconds after which a call was not cut by them, however busy the machine is."""
-DATA = Path(__file__).resolve().parents[2] / "rust" / "data"
 TLS = ssl.create_default_context()
 """One for all: to read the certificates takes most of the time that making a client takes."""
 ASK: list[Any] = [{"role": "user", "content": "hi"}]
@@ -52,9 +51,19 @@ def server() -> Iterator[FaultServer]:
 
 
 @pytest.fixture(scope="module")
-def secure() -> Iterator[FaultServer]:
+def authority() -> trustme.CA:
+    """Whoever certifies the server: made anew for each run."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def secure(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServer]:
     """A server that speaks TLS."""
-    with FaultServer(tls=(DATA / "localhost.pem", DATA / "localhost.key")) as running:
+    folder, issued = tmp_path_factory.mktemp("tls"), authority.issue_cert("localhost", "127.0.0.1")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+    with FaultServer(tls=(certificate, key)) as running:
         yield running
 
 
@@ -298,9 +307,10 @@ def test_time_that_stands_still_cuts_nothing(server: FaultServer) -> None:
     assert answer.choices
 
 
-def test_tls(secure: FaultServer) -> None:
+def test_tls(secure: FaultServer, authority: trustme.CA) -> None:
     """Over TLS: an answer comes, silence and drip are cut."""
-    context = ssl.create_default_context(cafile=str(DATA / "localhost.pem"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
     client = bounded(httpx2.Client(verify=context, timeout=None))
     assert client.post(secure.url("ok", "/v1/chat/completions"), json={}).status_code == 200
     for scenario in ("slow-headers", "drip-headers", "drip-body"):

@@ -188,7 +188,9 @@ def soak(calls: int, *, nodes: int = 50, seed: int = 1) -> Report:
             with lock:
                 outcomes.update(mine)
 
-    began = time.monotonic()
+    began, patient = time.monotonic(), sys.getswitchinterval()
+    # Threads take turns ten times as often as usual: more of what may go wrong between two of them does.
+    sys.setswitchinterval(0.0005)
     disturber = threading.Thread(target=world.disturb, args=(manager, stop))
     threads = [threading.Thread(target=work, args=(part,)) for part in parts(calls // 2, THREADS)]
     threads.append(threading.Thread(target=lambda: asyncio.run(acall_all(calls - calls // 2))))
@@ -199,6 +201,7 @@ def soak(calls: int, *, nodes: int = 50, seed: int = 1) -> Report:
             thread.join()
         stop.set()
         disturber.join()
+    sys.setswitchinterval(patient)
     _native.flush_events(30.0)
     unsubscribe()
     metrics, seconds = manager.metrics, time.monotonic() - began
