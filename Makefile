@@ -69,6 +69,11 @@ demo: $(INSTALLED)
 search: $(INTEGRATED)
 	cd examples && $(PY) -m search_engine --balancer $(or $(BALANCER),round_robin)
 
+## predict: run the /predict service of examples/ over models that fail, and print what clients see
+.PHONY: predict
+predict: $(INTEGRATED)
+	cd examples && $(PY) -m predict_service.drive
+
 ## build: build the wheel and install it into .venv
 .PHONY: build
 build: $(INSTALLED)
@@ -253,7 +258,7 @@ faults: $(INTEGRATED)
 ## soak: what takes long: ten million calls on every path, calls under faults, forks, exits, random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
 soak: licences $(INTEGRATED)
-	$(PY) -P benches/soak/paths.py
+	$(PY) benches/soak/paths.py
 	cd tests/python && $(PY) -m soak.calls
 	cd tests/python && $(PY) -m soak.limits
 	cd tests/python && $(PY) -m soak.forks

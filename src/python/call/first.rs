@@ -114,7 +114,7 @@ impl Held {
     unsafe fn enter(&mut self, py: Python<'_>, plan: &Plan) -> bool {
         let deadline = plan.deadline(self.began);
         let inherited = Inherited { deadline, ..Inherited::default() };
-        let scope = Scope::new(scope::next_call_id(), 1, None, inherited);
+        let scope = Scope::new(scope::fresh_call_id(), 1, None, inherited);
         if plan.timeout.is_on() {
             scope.wait_until(plan.timeout.binding(Phase::Answer, deadline, self.began, self.began));
         }
