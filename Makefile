@@ -258,7 +258,7 @@ faults: $(INTEGRATED)
 ## soak: what takes long: ten million calls on every path, calls under faults, forks, exits, random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
 soak: licences $(INTEGRATED)
-	$(PY) -P benches/soak/paths.py
+	$(PY) benches/soak/paths.py
 	cd tests/python && $(PY) -m soak.calls
 	cd tests/python && $(PY) -m soak.limits
 	cd tests/python && $(PY) -m soak.forks

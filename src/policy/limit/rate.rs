@@ -174,12 +174,16 @@ impl Rate {
         self.pass(weight, 0, now).then_some(Ration(weight))
     }
 
-    /// The same for one permit.
+    /// The same for one permit, if it says true: then there is a ration [of one](Rate::one) to be used or refunded.
     #[must_use]
     #[inline]
-    pub fn take_one(&self, now: Time) -> Option<Ration> {
-        let through = self.waiting.load(Ordering::Relaxed) == 0 && self.pass(self.one, 0, now);
-        through.then_some(Ration(self.one))
+    pub fn take_one(&self, now: Time) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0 && self.pass(self.one, 0, now)
+    }
+
+    /// The ration that [`take_one`](Rate::take_one) has given.
+    pub const fn one(&self) -> Ration {
+        Ration(self.one)
     }
 
     /// May the time that [`take_one`](Rate::take_one) is given lag behind by a few milliseconds? Yes, if what can be
