@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdfast::base::{Failure, Outbox, Source, SplitMix, Time, Verdict};
-use holdfast::pipeline::Roster;
+use holdfast::pipeline::{Costs, Roster};
 use holdfast::policy::breaker::trip::Memory;
 use holdfast::policy::breaker::{Breaker, BreakerConfig, Keyed, Permit, WindowKind};
 use holdfast::pool::{NodeConfig, Pool, PoolConfig, Strategy};
@@ -173,7 +173,7 @@ fn picks() {
                 let pick = roster.pool().pick_for(
                     keys.next().map(String::as_str),
                     &[],
-                    &mut |id| roster.admissible(id, now),
+                    &mut |id| roster.admissible(id, &Costs::default(), now),
                     now,
                     &mut dice,
                 );

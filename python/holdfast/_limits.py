@@ -138,14 +138,18 @@ class RateLimit(_Limit, _native.RateLimit):
         cost: ``(args, kwargs) -> float``: how many permits a call weighs, such as its tokens; ``None``: 1. A call that
             weighs more than ``burst`` can never pass and is refused.
         actual: ``answer -> float | None``: how many a weighted call used in truth, or ``None`` to leave it at the
-            estimate. ``DEFAULT``: the tokens that answers of LangChain, OpenAI and Anthropic say they used. A
-            stream's estimate stands.
+            estimate. ``DEFAULT``: the tokens that answers of LangChain, OpenAI and Anthropic say they used, and
+            that headers of their good answers say are left. Of a stream it is asked about each item; the last number
+            stands when the stream has ended.
 
     Raises:
         ConfigurationError: A number is out of range or of the wrong type.
     """
 
-    __slots__ = ("_pipe",)
+    __slots__ = ("_counts", "_pipe")
+
+    # What it counts, as providers' headers have it: "requests", "tokens", or none of these.
+    _counts: str | None
 
     def __new__(
         cls,
@@ -158,7 +162,10 @@ class RateLimit(_Limit, _native.RateLimit):
     ) -> Self:
         settles = tokens_used if isinstance(actual, Default) else actual
         name = label(None, "rate-limit")
-        return super().__new__(cls, name, requests, per=per, burst=burst, cost=cost, actual=settles)
+        self = super().__new__(cls, name, requests, per=per, burst=burst, cost=cost, actual=settles)
+        counts = "requests" if cost is None else "tokens" if isinstance(actual, Default) else None
+        object.__setattr__(self, "_counts", counts)
+        return self
 
     def _alone(self) -> Pipeline:
         from holdfast._policies import Pipeline

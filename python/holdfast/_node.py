@@ -5,13 +5,15 @@ from __future__ import annotations
 from holdfast import _native, _probe, _wrap
 from holdfast._detector import Detector
 from holdfast._exceptions import refuse
+from holdfast._limits import as_bulkhead, as_rates
 from holdfast._values import DEFAULT, Default, Value, is_text
 
 TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at import
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable, Sequence
     from typing import Any, NoReturn
 
+    from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._probe import Probe
     from holdfast._values import Seconds
 
@@ -32,12 +34,26 @@ class Node(Value):
         heartbeat: A :class:`Heartbeat` of its own, in place of the manager's. ``False``: nobody asks this node;
             it may send beats itself (``manager.beat``).
         domains: What it shares with other nodes, such as ``("key:prod-1", "region:eu")``.
+        bulkhead: How many attempts run at this node at once, as in :class:`Pipeline`. Nobody waits in its line
+            while another node is free: a node that is full is passed over.
+        rate_limit: How many attempts begin there in a stretch of time, likewise. Headers of its good answers that
+            say how much is left tighten it.
 
     Raises:
         ConfigurationError: A field is not what it must be.
     """
 
-    __slots__ = ("name", "target", "address", "weight", "tier", "heartbeat", "domains")
+    __slots__ = (
+        "name",
+        "target",
+        "address",
+        "weight",
+        "tier",
+        "heartbeat",
+        "domains",
+        "bulkhead",
+        "rate_limit",
+    )
 
     name: str
     target: Any
@@ -46,6 +62,8 @@ class Node(Value):
     tier: int
     heartbeat: Heartbeat | bool | None
     domains: tuple[str, ...]
+    bulkhead: Bulkhead | AdaptiveLimit | None
+    rate_limit: tuple[RateLimit, ...]
 
     def __init__(
         self,
@@ -57,6 +75,8 @@ class Node(Value):
         tier: int = 0,
         heartbeat: Heartbeat | bool | None = None,
         domains: Iterable[str] = (),
+        bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
+        rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
     ) -> None:
         if not is_text(name):
             raise refuse("name", "be a non-empty string", name)
@@ -78,6 +98,8 @@ class Node(Value):
             tier=tier,
             heartbeat=heartbeat,
             domains=tuple(domains),
+            bulkhead=as_bulkhead(bulkhead),
+            rate_limit=tuple(as_rates(rate_limit)),
         )
 
     def _retargeted(self, target: Any) -> Node:

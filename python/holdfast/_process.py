@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self
 
     from holdfast._child import Child
+    from holdfast._limits import AdaptiveLimit, Bulkhead, RateLimit
     from holdfast._node import Heartbeat
 
 _POLL_SECONDS = 0.02
@@ -78,6 +79,8 @@ class ProcessNode(Node):
         tier: int = 0,
         heartbeat: Heartbeat | bool | None = None,
         domains: Iterable[str] = (),
+        bulkhead: Bulkhead | AdaptiveLimit | int | None = None,
+        rate_limit: RateLimit | Sequence[RateLimit] | float | None = None,
     ) -> None:
         words = _words(argv)
         if any("{port}" in word for word in (*words, address or "")):
@@ -97,6 +100,8 @@ class ProcessNode(Node):
             tier=tier,
             heartbeat=heartbeat,
             domains=domains,
+            bulkhead=bulkhead,
+            rate_limit=rate_limit,
         )
         self._set(
             argv=tuple(words),

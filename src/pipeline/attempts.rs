@@ -85,7 +85,7 @@ impl Execution {
 
     fn untried_node_is_ready(&self, now: Time) -> bool {
         match &self.plan.target {
-            Target::Roster(roster) => roster.is_ready_outside(&self.tried, now),
+            Target::Roster(roster) => roster.is_ready_outside(&self.tried, &self.costs, now),
             _ => false,
         }
     }

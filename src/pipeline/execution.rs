@@ -184,7 +184,11 @@ impl Execution {
         if !std::mem::replace(&mut self.committed, true) {
             self.with_permit(|breaker, permit| breaker.first_item(permit, now));
             if let Some(flight) = &self.flight {
-                flight.passes.first_item(now.since(flight.began));
+                let wait = now.since(flight.began);
+                flight.passes.first_item(wait);
+                if let Held::Seat(_, seat) = &flight.seat {
+                    seat.passes.first_item(wait);
+                }
             }
         }
     }
@@ -223,6 +227,9 @@ impl Execution {
     pub fn settle_costs(&mut self, actual: &Costs, at: &mut Moment<'_>) {
         if let Some(flight) = &mut self.flight {
             flight.passes.settle(actual, at.now, at.out);
+            if let Held::Seat(_, seat) = &mut flight.seat {
+                seat.passes.settle(actual, at.now, at.out);
+            }
         }
     }
 
@@ -278,15 +285,15 @@ impl Execution {
     }
 
     pub(super) fn in_turn(&mut self, roster: &Arc<Roster>, at: &mut Moment<'_>) -> Step {
-        if let Some(seat) = roster.pick(self.key.as_deref(), &self.tried, at.now, at.dice, at.out) {
+        if let Some(seat) = roster.pick(self.key.as_deref(), &self.tried, &self.costs, at) {
             return self.seated(roster, seat, at);
         }
         // A node that failed this call is asked again only when no other is left, the last one last (A15).
         if let Some((_, others)) = self.tried.split_last().filter(|_| !self.tried.is_empty()) {
             let last = self.tried[others.len()];
             let seat = roster
-                .pick(self.key.as_deref(), &[last], at.now, at.dice, at.out)
-                .or_else(|| roster.pick(self.key.as_deref(), &[], at.now, at.dice, at.out));
+                .pick(self.key.as_deref(), &[last], &self.costs, at)
+                .or_else(|| roster.pick(self.key.as_deref(), &[], &self.costs, at));
             return match seat {
                 Some(seat) => self.seated(roster, seat, at),
                 None => self.give_up(at),
@@ -335,7 +342,7 @@ impl Execution {
             }
             Held::Seat(roster, seat) => {
                 let node = seat.node;
-                roster.settle(seat, verdict, took, at.now, at.dice, at.out);
+                roster.settle(seat, verdict, took, at);
                 (Some(node), took)
             }
         }

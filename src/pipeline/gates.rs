@@ -105,7 +105,7 @@ impl Execution {
             Target::Bare => true,
             Target::Breaker(breaker) => breaker.would_admit(now),
             Target::Keyed(keyed) => keyed.get(self.key(), now).would_admit(now),
-            Target::Roster(roster) => roster.is_ready_outside(&[], now),
+            Target::Roster(roster) => roster.is_ready_outside(&[], &self.costs, now),
         }
     }
 
@@ -125,12 +125,7 @@ impl Execution {
         if self.plan.limits.are_off() {
             return true;
         }
-        let passage = self.plan.limits.pass(&mut self.passes, &self.costs, Some(at.now), at);
-        let through = matches!(passage, Passage::Through);
-        if !through {
-            self.passes.give_back(at.now, at.out);
-        }
-        through
+        self.plan.limits.pass_at_once(&mut self.passes, &self.costs, at)
     }
 
     /// Asks for admission where the attempt is to be made.
@@ -173,6 +168,21 @@ impl Limits {
     #[inline]
     pub fn are_off(&self) -> bool {
         self.rates.is_empty() && self.concurrency.is_none()
+    }
+
+    /// Have all of them room for such a call? A look that changes nothing.
+    pub(super) fn have_room(&self, costs: &Costs, now: Time) -> bool {
+        self.concurrency.as_ref().is_none_or(|limit| limit.has_room(costs.priority))
+            && self.rates.iter().all(|rate| rate.has_room(costs.at(rate), costs.priority, now))
+    }
+
+    /// Goes through the gates without waiting, or not at all.
+    pub(super) fn pass_at_once(&self, passes: &mut Passes, costs: &Costs, at: &mut Moment<'_>) -> bool {
+        let through = matches!(self.pass(passes, costs, Some(at.now), at), Passage::Through);
+        if !through {
+            passes.give_back(at.now, at.out);
+        }
+        through
     }
 
     /// Goes on through the gates, from where `passes` has come to. One that is shut gives back all.

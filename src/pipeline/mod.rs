@@ -35,6 +35,7 @@ mod nobody;
 mod outside;
 mod passing;
 mod plan;
+mod quota;
 mod race;
 mod roster;
 mod step;

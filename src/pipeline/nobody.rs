@@ -18,7 +18,7 @@ impl Execution {
         let earliest = roster.earliest(at.now);
         match (self.plan.exhausted, self.deadline, earliest) {
             (Exhausted::TryAnyway, ..) => {
-                if let Some(seat) = roster.pick_anyway(&[], at.dice) {
+                if let Some(seat) = roster.pick_anyway(&[], &self.costs, at) {
                     return self.seated(roster, seat, at);
                 }
             }

@@ -18,7 +18,7 @@ impl Execution {
         // As in turn: who failed this call is asked again only when no other is left, the last one last (A15).
         let last = self.tried.last().map(std::slice::from_ref).unwrap_or_default();
         let circles: [&[NodeId]; 3] = [&self.tried, last, &[]];
-        let offers = circles.into_iter().map(|exclude| roster.candidates(exclude, now));
+        let offers = circles.into_iter().map(|exclude| roster.candidates(exclude, &self.costs, now));
         let candidates = offers.into_iter().find(|candidates| !candidates.is_empty())?;
         Some(Step::AskBalancer { candidates })
     }
@@ -28,7 +28,7 @@ impl Execution {
         let plan = Arc::clone(&self.plan);
         let Target::Roster(roster) = &plan.target else { return self.next_attempt(at) };
         let step = match answer {
-            Ok(node) => match roster.take(node, at.now, at.dice, at.out) {
+            Ok(node) => match roster.take(node, &self.costs, at) {
                 Some(seat) => self.seated(roster, seat, at),
                 // Somebody else was quicker, or the node has left meanwhile.
                 None => self.in_turn(roster, at),

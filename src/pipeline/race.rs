@@ -135,14 +135,14 @@ impl Execution {
         }
         let mut exclude = self.tried.clone();
         exclude.extend(self.flights().filter_map(Flight::node));
-        if !roster.is_ready_outside(&exclude, at.now) || !may(self) {
+        if !roster.is_ready_outside(&exclude, &self.costs, at.now) || !may(self) {
             return None;
         }
         // All or nothing (L2), and at once: nobody waits in line for a second attempt.
         if !self.pass_at_once(at) {
             return None;
         }
-        let Some(seat) = roster.pick(None, &exclude, at.now, at.dice, at.out) else {
+        let Some(seat) = roster.pick(None, &exclude, &self.costs, at) else {
             self.passes.give_back(at.now, at.out);
             return None;
         };

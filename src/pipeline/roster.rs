@@ -4,12 +4,14 @@
 //! convicts its node, one that closes acquits it, and a pick asks both.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use crate::base::{ConfigError, Dice, NodeId, Outbox, Source, Time, Verdict};
+use super::gates::Passes;
+use super::{Costs, Limits, Moment};
+use crate::base::{ConfigError, NodeId, Outbox, Source, Time, Verdict};
 use crate::policy::breaker::{Breaker, Permit, State};
 use crate::pool::{Evidence, NodeConfig, NodeState, NodeView, Pool};
 
@@ -20,6 +22,10 @@ pub struct Roster {
     source: Source,
     template: Option<Breaker>,
     breakers: RwLock<Vec<(NodeId, Arc<Breaker>)>>,
+    /// Of the nodes that have limits of their own.
+    pub(super) limits: RwLock<Vec<(NodeId, Arc<Limits>)>>,
+    /// Was there ever one? Till then nobody needs to look.
+    pub(super) limited: AtomicBool,
     calls: AtomicU64,
     failovers: AtomicU64,
     rejected: AtomicU64,
@@ -36,13 +42,15 @@ pub struct Tally {
     pub rejected: u64,
 }
 
-/// A node that a call may ask now, counted in flight; its permit, if it has a breaker.
+/// A node that a call may ask now, counted in flight; its permit, if it has a breaker, and what its own limits
+/// have given.
 #[derive(Debug)]
 pub struct Seat {
     /// The node.
     pub node: NodeId,
     /// Its breaker and the permit taken there.
     pub permit: Option<(Arc<Breaker>, Permit)>,
+    pub(super) passes: Passes,
 }
 
 impl Roster {
@@ -54,6 +62,8 @@ impl Roster {
             source,
             template,
             breakers: RwLock::default(),
+            limits: RwLock::default(),
+            limited: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             failovers: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
@@ -104,38 +114,43 @@ impl Roster {
     pub fn remove(&self, name: &str, now: Time, out: &mut Outbox) -> Result<NodeId, ConfigError> {
         let node = self.pool.remove(name, now, out)?;
         self.breakers.write().retain(|(id, _)| *id != node);
+        self.limits.write().retain(|(id, _)| *id != node);
         Ok(node)
     }
 
     /// The breaker of `node`, if nodes have breakers.
     #[must_use]
     pub fn breaker(&self, node: NodeId) -> Option<Arc<Breaker>> {
+        self.template.as_ref()?;
         let breakers = self.breakers.read();
         let at = breakers.binary_search_by_key(&node, |(id, _)| *id).ok()?;
         Some(Arc::clone(&breakers[at].1))
     }
 
-    /// May `node` be asked, as far as its breaker is concerned? A pure look.
+    /// May `node` be asked, as far as its breaker and its own limits are concerned? A pure look.
     #[must_use]
-    pub fn admissible(&self, node: NodeId, now: Time) -> bool {
-        self.breaker(node).is_none_or(|breaker| breaker.would_admit(now))
+    pub fn admissible(&self, node: NodeId, costs: &Costs, now: Time) -> bool {
+        self.breaker(node).is_none_or(|breaker| breaker.would_admit(now)) && self.has_room(node, costs, now)
     }
 
-    /// Picks a node outside `exclude` that is ready and whose breaker lets the call pass. `key` ties the call
-    /// to a node, where the balancer is sticky.
+    /// Picks a node outside `exclude` that is ready and whose breaker and limits let the call pass. `key` ties the
+    /// call to a node, where the balancer is sticky.
     pub fn pick(
         &self,
         key: Option<&str>,
         exclude: &[NodeId],
-        now: Time,
-        dice: &mut dyn Dice,
-        out: &mut Outbox,
+        costs: &Costs,
+        at: &mut Moment<'_>,
     ) -> Option<Seat> {
+        if self.template.is_none() && !self.limited.load(Ordering::Acquire) {
+            let node = self.pool.pick_unasked(key, exclude, at.now, at.dice)?;
+            return Some(Seat { node, permit: None, passes: Passes::default() });
+        }
         let mut refused = exclude.to_vec();
         loop {
-            let admissible = &mut |id| self.admissible(id, now);
-            let node = self.pool.pick_for(key, &refused, admissible, now, dice)?;
-            match self.sit(node, now, dice, out) {
+            let admissible = &mut |id| self.admissible(id, costs, at.now);
+            let node = self.pool.pick_for(key, &refused, admissible, at.now, at.dice)?;
+            match self.sit(node, costs, at) {
                 Some(seat) => return Some(seat),
                 None => refused.push(node),
             }
@@ -144,43 +159,57 @@ impl Roster {
 
     /// Who may be asked outside `exclude`, of the lowest tier with somebody.
     #[must_use]
-    pub fn candidates(&self, exclude: &[NodeId], now: Time) -> Vec<NodeId> {
-        self.pool.candidates(exclude, &mut |id| self.admissible(id, now), now)
+    pub fn candidates(&self, exclude: &[NodeId], costs: &Costs, now: Time) -> Vec<NodeId> {
+        self.pool.candidates(exclude, &mut |id| self.admissible(id, costs, now), now)
     }
 
     /// Takes `node`, which somebody outside chose; none if it may not be asked any more.
-    pub fn take(&self, node: NodeId, now: Time, dice: &mut dyn Dice, out: &mut Outbox) -> Option<Seat> {
-        if self.pool.enter(node, now) { self.sit(node, now, dice, out) } else { None }
+    pub fn take(&self, node: NodeId, costs: &Costs, at: &mut Moment<'_>) -> Option<Seat> {
+        if self.pool.enter(node, at.now) { self.sit(node, costs, at) } else { None }
     }
 
-    /// Takes the permit of a node that counts the call already, or gives the call's place back.
-    fn sit(&self, node: NodeId, now: Time, dice: &mut dyn Dice, out: &mut Outbox) -> Option<Seat> {
-        let Some(breaker) = self.breaker(node) else { return Some(Seat { node, permit: None }) };
-        match breaker.admit(now, dice, out) {
+    /// Passes the limits and takes the permit of a node that counts the call already, or gives the call's place
+    /// back. The permit comes last, so that no probe is out for a call that is not made.
+    fn sit(&self, node: NodeId, costs: &Costs, at: &mut Moment<'_>) -> Option<Seat> {
+        let Some(mut passes) = self.pass(node, costs, at) else {
+            self.pool.finish(node, &Verdict::Ignore, Duration::ZERO, at.now, at.out);
+            return None;
+        };
+        let Some(breaker) = self.breaker(node) else { return Some(Seat { node, permit: None, passes }) };
+        match breaker.admit(at.now, at.dice, at.out) {
             Ok(permit) => {
-                self.follow(node, &breaker, now, out);
-                Some(Seat { node, permit: Some((breaker, permit)) })
+                self.follow(node, &breaker, at.now, at.out);
+                Some(Seat { node, permit: Some((breaker, permit)), passes })
             }
             // In panic the breaker is not asked, only told what it can be told.
-            Err(_rejection) if self.pool.panics() => Some(Seat { node, permit: None }),
+            Err(_rejection) if self.pool.panics() => Some(Seat { node, permit: None, passes }),
             // Another call took the last probe slot between the look and the try.
             Err(_rejection) => {
-                self.pool.finish(node, &Verdict::Ignore, Duration::ZERO, now, out);
+                passes.give_back(at.now, at.out);
+                self.pool.finish(node, &Verdict::Ignore, Duration::ZERO, at.now, at.out);
                 None
             }
         }
     }
 
-    /// Picks any node outside `exclude` that is neither draining nor disabled, whatever its state.
-    pub fn pick_anyway(&self, exclude: &[NodeId], dice: &mut dyn Dice) -> Option<Seat> {
-        let node = self.pool.pick_anyway(exclude, dice)?;
-        Some(Seat { node, permit: None })
+    /// Picks any node outside `exclude` that is neither draining nor disabled nor full, whatever its state.
+    pub fn pick_anyway(&self, exclude: &[NodeId], costs: &Costs, at: &mut Moment<'_>) -> Option<Seat> {
+        let mut refused = exclude.to_vec();
+        loop {
+            let node = self.pool.pick_anyway(&refused, at.dice)?;
+            if let Some(passes) = self.pass(node, costs, at) {
+                return Some(Seat { node, permit: None, passes });
+            }
+            self.pool.finish(node, &Verdict::Ignore, Duration::ZERO, at.now, at.out);
+            refused.push(node);
+        }
     }
 
     /// Is a node outside `exclude` ready, as far as one can see without asking it?
     #[must_use]
-    pub fn is_ready_outside(&self, exclude: &[NodeId], now: Time) -> bool {
-        self.pool.ready_count(&mut |id| !exclude.contains(&id) && self.admissible(id, now), now) > 0
+    pub fn is_ready_outside(&self, exclude: &[NodeId], costs: &Costs, now: Time) -> bool {
+        let may = &mut |id| !exclude.contains(&id) && self.admissible(id, costs, now);
+        self.pool.ready_count(may, now) > 0
     }
 
     /// Is it known at `now` that no node may be asked at `then`?
@@ -199,20 +228,13 @@ impl Roster {
     }
 
     /// Gives a seat back with what came of it.
-    pub fn settle(
-        &self,
-        seat: Seat,
-        verdict: &Verdict,
-        took: Duration,
-        now: Time,
-        dice: &mut dyn Dice,
-        out: &mut Outbox,
-    ) {
+    pub fn settle(&self, seat: Seat, verdict: &Verdict, took: Duration, at: &mut Moment<'_>) {
+        seat.passes.land(verdict, at.now, at.out);
         if let Some((breaker, permit)) = seat.permit {
-            breaker.settle(permit, verdict, now, dice, out);
-            self.follow(seat.node, &breaker, now, out);
+            breaker.settle(permit, verdict, at.now, at.dice, at.out);
+            self.follow(seat.node, &breaker, at.now, at.out);
         }
-        self.pool.finish(seat.node, verdict, took, now, out);
+        self.pool.finish(seat.node, verdict, took, at.now, at.out);
     }
 
     /// The heartbeat of `node` came. Where it is trusted to, it clears what traffic has said as well (P8): the
@@ -234,7 +256,7 @@ impl Roster {
     #[must_use]
     pub fn earliest(&self, now: Time) -> Option<Time> {
         let wait = |id| self.breaker(id).and_then(|breaker| breaker.retry_after(now));
-        self.pool.earliest(&mut |id| wait(id).map(|wait| now.after(wait)), now)
+        self.pool.earliest(&mut |id| wait(id).map(|wait| now.after(wait)).max(self.room_at(id, now)), now)
     }
 
     fn why(&self, view: &NodeView, now: Time) -> String {
@@ -272,6 +294,7 @@ impl Roster {
             let until = wait.map_or_else(String::new, |wait| format!(" for {:.3} s", wait.as_secs_f64()));
             reasons.push(format!("breaker {}{until}", breaker.state().as_str()));
         }
+        reasons.extend(self.why_full(view.id, now));
         if reasons.is_empty() { "ready".to_owned() } else { reasons.join(", ") }
     }
 

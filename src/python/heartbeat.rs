@@ -20,7 +20,7 @@ use super::errands::{PythonProbe, Task};
 use super::policies::Backoff;
 use super::{bridge, errands, errors, events};
 use crate::base::{NodeId, Time};
-use crate::pipeline::Roster;
+use crate::pipeline::{Costs, Roster};
 use crate::pool::{DetectorConfig, HeartbeatConfig, RecoveryConfig};
 use crate::runtime::clock::{self, Busy, Waited};
 use crate::runtime::engine;
@@ -378,5 +378,5 @@ fn until(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Time> {
 }
 
 fn is_ready(roster: &Roster, n: usize, now: Time) -> bool {
-    roster.pool().ready_count(&mut |id| roster.admissible(id, now), now) >= n
+    roster.pool().ready_count(&mut |id| roster.admissible(id, &Costs::default(), now), now) >= n
 }

@@ -10,11 +10,11 @@ use super::balancer::{self, Spread};
 use super::errands::Task;
 use super::heartbeat::{self, Asked, Pulse};
 use super::policies::{
-    Answers, CircuitBreaker, ConcurrencyLimit, HedgePolicy, Parts, RateLimit, Retry, Timeout, limits,
+    Answers, CircuitBreaker, ConcurrencyLimit, HedgePolicy, Parts, RateLimit, Retry, Timeout, Weights, limits,
 };
 use super::views::{ManagerMetrics, NodeView, Reliability};
 use crate::base::{ConfigError, NodeId, Source};
-use crate::pipeline::{Exhausted, Roster, Target};
+use crate::pipeline::{Exhausted, Limits, Roster, Target};
 use crate::policy::timeout::TimeoutConfig;
 use crate::pool::{Evidence, NodeConfig, Pool};
 use crate::python::call::{Callee, Colour, Guard, GuardRef, NodeTargets, Race, Targets, Wiring, moment};
@@ -40,13 +40,17 @@ struct Described {
     targets: NodeTargets,
     asked: Option<Asked>,
     care: Option<Care>,
+    limits: (Limits, Weights),
 }
+
+/// A node's own limits.
+type Quotas<'py> = (Vec<Bound<'py, RateLimit>>, Option<Bound<'py, ConcurrencyLimit>>);
 
 fn config_error(py: Python<'_>, error: &ConfigError) -> PyErr {
     errors::config(py, error)
 }
 
-/// Reads `(node, name, weight, tier, callables, probe, domains, (is heard, own heartbeat), care)`.
+/// Reads `(node, name, weight, tier, callables, probe, domains, (is heard, own heartbeat), care, (rates, bulkhead))`.
 fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
     let row = row.cast::<PyTuple>()?;
     let name: String = row.get_item(1)?.extract()?;
@@ -68,7 +72,8 @@ fn describe(row: &Bound<'_, PyAny>) -> PyResult<Described> {
     let care: Option<(Py<PyAny>, Option<Py<PyAny>>)> = row.get_item(8)?.extract()?;
     let care =
         care.map(|(restart, sync)| Care { restart: Task::job(restart), sync_state: sync.map(Task::job) });
-    Ok(Described { config, targets, asked, care })
+    let (rates, bulkhead): Quotas<'_> = row.get_item(9)?.extract()?;
+    Ok(Described { config, targets, asked, care, limits: limits(&rates, bulkhead.as_ref()) })
 }
 
 impl FailoverManager {
@@ -79,6 +84,9 @@ impl FailoverManager {
         if let Some(care) = node.care {
             self.pulse.care(id, care);
         }
+        let (limits, weights) = node.limits;
+        self.wiring.weights.adopt(id, weights);
+        self.roster.limit(id, limits);
         self.targets.write().insert(id, Arc::new(node.targets));
     }
 
@@ -263,6 +271,7 @@ impl FailoverManager {
         let id = moment(|at| self.roster.remove(name, at.now, at.out));
         let id = id.map_err(|error| config_error(py, &error))?;
         self.pulse.remove(id);
+        self.wiring.weights.forget(id);
         // Calls under way hold their own targets; the map's are let go outside its lock (R3).
         let gone = self.targets.write().remove(&id);
         drop(gone);

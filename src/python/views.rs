@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMappingProxy};
 
 use crate::base::Time;
-use crate::pipeline::Roster;
+use crate::pipeline::{Costs, Roster};
 use crate::pool::{self, Record};
 
 /// What is thought of a node at one moment.
@@ -45,7 +45,7 @@ impl NodeView {
     /// The picture of a node and its breaker.
     pub fn of(view: pool::NodeView, roster: &Roster, now: Time) -> Self {
         let panics = roster.pool().panics();
-        let admissible = roster.admissible(view.id, now);
+        let admissible = roster.admissible(view.id, &Costs::default(), now);
         let others = view.convicted_by.iter().any(|by| *by != pool::Evidence::Breaker);
         let closed = !view.enabled || view.state == pool::NodeState::Draining;
         let open = roster.breaker(view.id).and_then(|breaker| breaker.retry_after(now));

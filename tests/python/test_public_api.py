@@ -125,6 +125,8 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "tier": 0,
             "heartbeat": None,
             "domains": (),
+            "bulkhead": None,
+            "rate_limit": None,
         },
     ),
     hf.Heartbeat: (
@@ -219,6 +221,8 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, object]]] 
             "tier": 0,
             "heartbeat": None,
             "domains": (),
+            "bulkhead": None,
+            "rate_limit": None,
         },
     ),
     hf.AlertRule: (

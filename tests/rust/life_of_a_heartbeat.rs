@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use holdfast::base::{Failure, NodeId, Outbox, Source, SplitMix, Verdict};
-use holdfast::pipeline::Roster;
+use holdfast::pipeline::{Costs, Moment, Roster};
 use holdfast::policy::breaker::{Breaker, BreakerConfig};
 use holdfast::pool::{HeartbeatConfig, NodeConfig, Pool, PoolConfig, Strategy};
 use holdfast::runtime::probe::{HttpProbe, Probe, ProbeFuture, ProbeTable};
@@ -268,9 +268,10 @@ fn p8_a_heartbeat_clears_what_traffic_found_only_where_it_is_trusted() {
         let mut out = dispatch::outbox();
         let dice = &mut SplitMix::new(1);
         while state(&roster, "a") == "up" {
-            let seat = roster.pick(None, &[B], clock::now(), dice, &mut out).unwrap();
+            let at = &mut Moment { now: clock::now(), dice, out: &mut out };
+            let seat = roster.pick(None, &[B], &Costs::default(), at).unwrap();
             let failed = Verdict::Fail(Failure::plain());
-            roster.settle(seat, &failed, Duration::ZERO, clock::now(), dice, &mut out);
+            roster.settle(seat, &failed, Duration::ZERO, at);
         }
         dispatch::post(&mut out);
         turn.advance(10.0);

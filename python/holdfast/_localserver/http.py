@@ -51,6 +51,8 @@ class LocalServer:
         self._faults = faults or Faults()
         self._turn = 0
         self._requests: list[dict[str, Any]] = []
+        self.headers: dict[str, str] = {}
+        """What each good completion carries besides; assign to change it."""
         self._http = _Http(("127.0.0.1", port), _Handler)
         self._http.local = self
         self._thread: threading.Thread | None = None
@@ -195,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         if request.get("stream"):
             self._stream(local.name, request, faults.cut_after)
         else:
-            self._send(200, answers.completion(local.name, request))
+            self._send(200, answers.completion(local.name, request), local.headers)
 
     def _embed(self, request: dict[str, Any]) -> None:
         if not self._fails(self.server.local.take(request)):
@@ -227,6 +229,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-cache")
         self.send_header("Transfer-Encoding", "chunked")
+        for key, value in self.server.local.headers.items():
+            self.send_header(key, value)
         self.end_headers()
         said = 0
         for chunk in answers.chunks(name, request):

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import sys
 import threading
+import types
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from holdfast._headers import heed
 from holdfast._scope import current_attempt
 from holdfast.clients._bounded import bounded, is_http_client, shallow
 from holdfast.clients._rewrite import Rewriter
@@ -94,13 +96,26 @@ def _stainless(client: Any) -> Any:
     if client.max_retries == 0 and ours is http and client.__dict__.get(_KEY_HEADER):
         return client
     more = {} if ours is http else {"http_client": ours}
-    return with_one_key(client.with_options(max_retries=0, **more))
+    return prepared(client.with_options(max_retries=0, **more))
 
 
 _KEY_HEADER = "_idempotency_header"
 
 
-def with_one_key(copied: Any) -> Any:
+def prepared(copied: Any) -> Any:
+    """A copy that tells what the headers of its good answers say, and whose attempts carry one key."""
+    if callable(getattr(type(copied), "_process_response", None)):
+        # A method and no closure, so that a deep copy is bound to itself.
+        copied._process_response = types.MethodType(_process, copied)
+    return _with_one_key(copied)
+
+
+def _process(self: Any, *args: Any, **kwargs: Any) -> Any:
+    heed(getattr(kwargs.get("response"), "headers", {}))
+    return type(self)._process_response(self, *args, **kwargs)
+
+
+def _with_one_key(copied: Any) -> Any:
     """All attempts of a guarded call carry one `Idempotency-Key` (A9).
 
     These clients make such a key for each request and keep it over their own retries, but are not told which header

@@ -21,10 +21,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from holdfast import _classify
+from holdfast._headers import heeding, rates_of
 from holdfast._policies import Pipeline
 from holdfast.clients._bounded import bounded, is_http_client
 from holdfast.clients._call import Call
-from holdfast.clients._copies import quiet, with_one_key
+from holdfast.clients._copies import prepared, quiet
 from holdfast.clients._streams import (
     ClientCompletion,
     afirst_of,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from holdfast._chaos import Chaos
+    from holdfast._limits import RateLimit
 
 Client = TypeVar("Client")
 
@@ -51,6 +53,8 @@ class Driver(Protocol):
     owner: Any
     """The pipeline or the manager."""
     completion: ClientCompletion
+    rates: tuple[RateLimit, ...]
+    """The limits that hear what the headers of good answers say."""
 
     def changed(self, changes: dict[str, Any]) -> Driver: ...
 
@@ -98,7 +102,7 @@ def fresh(client: Client) -> Client:
     own: Any = client
     copied = own if _DRIVERS in own.__dict__ else quiet(own)
     # Even if nothing was to be switched off: what follows must not be done to the user's own object.
-    return cast("Client", with_one_key(own.copy()) if copied is own else copied)
+    return cast("Client", prepared(own.copy()) if copied is own else copied)
 
 
 def dressed(copied: Client, driver: Driver) -> Client:
@@ -193,7 +197,11 @@ def _call(
     stream_cls: Any = None,
 ) -> Call:
     single = client.__dict__.get(_SINGLE, False) or options.max_retries == 0
-    return Call(client, request, cast_to, options, stream, stream_cls, driver.completion, single=single)
+    made = Call(client, request, cast_to, options, stream, stream_cls, driver.completion, single=single)
+    rates = driver.rates
+    if rates:
+        made.change(lambda request: heeding(request, rates))
+    return made
 
 
 def _copy(self: Any, **changes: Any) -> Any:
@@ -209,7 +217,7 @@ def _copy(self: Any, **changes: Any) -> Any:
         made._client = bounded(http)
     made.__dict__[_DRIVERS] = drivers
     made.__dict__[_SINGLE] = retries == 0 if isinstance(retries, int) else self.__dict__.get(_SINGLE, False)
-    return with_one_key(made)
+    return prepared(made)
 
 
 def bare_request(client: Any, *asked: Any, **how: Any) -> Any:
@@ -230,7 +238,7 @@ def ask(client: Any, call: Call, once: object, model: Any = None) -> Any:
     """One attempt at a whole answer."""
     answer = call.send(client, model)
     call.check(call.parsed(answer))
-    return answer
+    return call.watched(answer)
 
 
 async def aask(client: Any, call: Call, once: object, model: Any = None) -> Any:
@@ -238,7 +246,7 @@ async def aask(client: Any, call: Call, once: object, model: Any = None) -> Any:
     answer = await call.send(client, model)
     parsed = call.parsed(answer)
     call.check(await parsed if inspect.isawaitable(parsed) else parsed)
-    return answer
+    return call.watched(answer)
 
 
 def opened(client: Any, call: Call, once: object, model: Any = None) -> Iterator[Any]:
@@ -274,6 +282,7 @@ class PipelineDriver:
     def __init__(self, pipeline: Pipeline, kind: str) -> None:
         self.owner: Any = pipeline
         self.completion = completion_for(pipeline, kind)
+        self.rates = rates_of(pipeline.rate_limit)
         # Whole answers are looked at in the attempt, which knows what was asked for; what chaos makes of them too.
         given = {**pipeline._given, "validate": False, "chaos": None}
         self._chaos = pipeline.chaos
@@ -298,12 +307,12 @@ class PipelineDriver:
 
     def call(self, client: Any, call: Call) -> Any:
         if (chaos := self._chaos) is not None:
-            call.haunt(lambda request: chaos._around(request, "function"))
+            call.change(lambda request: chaos._around(request, "function"))
         return self._call(client, call, call.once)
 
     async def acall(self, client: Any, call: Call) -> Any:
         if (chaos := self._chaos) is not None:
-            call.haunt(lambda request: chaos._around(request, "coroutine"))
+            call.change(lambda request: chaos._around(request, "coroutine"))
         return await self._acall(client, call, call.once)
 
     def stream(self, client: Any, call: Call) -> Any:

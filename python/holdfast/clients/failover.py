@@ -95,6 +95,8 @@ class PoolDriver:
         self.owner: Any = manager
         self.manager = manager
         self.completion = completion
+        # A manager's own limits count over all nodes, of which no provider knows; a node's own are told anyway.
+        self.rates: tuple[Any, ...] = ()
         self._models = models
         self._changes = dict(changes or {})
         # Keyed by identity, and the client is kept: a node replaced under its name gets a copy of its own.

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.rate_limiters import BaseRateLimiter
 
+from holdfast._headers import aheeding_items, heeding, heeding_items
 from holdfast.langchain._runs import ATTEMPT_TAG, NODE_TAG
 
 if TYPE_CHECKING:
     from holdfast._chaos import Chaos
+    from holdfast._limits import RateLimit
     from holdfast._wrap import Colour
 
 
@@ -30,9 +32,11 @@ class Call:
     Attributes:
         error: What the last attempt raised.
         chaos: What makes attempts fail on purpose, or `None`.
+        rates: The limits that hear what the headers of good answers say.
     """
 
-    __slots__ = ("_count", "_paid", "_run_manager", "_tags", "args", "chaos", "error", "kwargs", "model")
+    __slots__ = ("_count", "_paid", "_run_manager", "_tags", "args", "chaos", "error", "kwargs", "model",
+                 "rates")  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Call:
         self.kwargs = kwargs
         self.error: Exception | None = None
         self.chaos: Chaos | None = None
+        self.rates: tuple[RateLimit, ...] = ()
         # Where nobody listens there is nothing to tell.
         self._run_manager = run_manager if run_manager is not None and run_manager.handlers else None
         self._tags: list[str] | None = None
@@ -61,7 +66,10 @@ class Call:
         return ModelCall(self.model, self.args, self.kwargs)
 
     def asks(self, hook: Callable[..., Any], colour: Colour) -> Callable[..., Any]:
-        """What an attempt calls: the model's hook, haunted if there is chaos."""
+        """What an attempt calls: the model's hook, heard by the limits, and haunted if there is chaos."""
+        if self.rates:
+            listen = {"generator": heeding_items, "async_generator": aheeding_items}.get(colour, heeding)
+            hook = listen(hook, self.rates)
         return hook if self.chaos is None else self.chaos._around(hook, colour)
 
     def begin(self, limiter: BaseRateLimiter | None, node: str | None = None) -> int:

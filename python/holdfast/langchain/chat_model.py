@@ -29,6 +29,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from holdfast import _native
 from holdfast._chat import for_chat
+from holdfast._headers import rates_of
 from holdfast.langchain._call import Call
 from holdfast.langchain._copies import quiet_model
 from holdfast.langchain._instead import told_of
@@ -72,18 +73,19 @@ def _assemble(cls: type[Model], pipeline: Any, inner: Model) -> Model:
 class _Doors:
     """The guards of one pipeline around an attempt at each kind of answer, made once and not per call."""
 
-    __slots__ = ("_guard", "acall", "call", "chaos")
+    __slots__ = ("_guard", "_rates", "acall", "call", "chaos")
 
     def __init__(self, pipeline: Any) -> None:
         # Past the pipeline's own door: chaos belongs inside of the attempts, which count themselves.
         self._guard = functools.partial(_native.Pipeline._guard, pipeline)
         self.chaos = pipeline.chaos
+        self._rates = rates_of(pipeline.rate_limit)
         self.call = self._guard(_ask, "function")
         self.acall = self._guard(_aask, "coroutine")
 
     def begin(self, model: BaseChatModel, args: Any, kwargs: Any, run_manager: Any) -> Call:
         call = Call(model, args, kwargs, run_manager)
-        call.chaos = self.chaos
+        call.chaos, call.rates = self.chaos, self._rates
         return call
 
     def stream(self, attempt: Callable[..., Iterator[Any]]) -> Iterator[Any]:

@@ -212,11 +212,11 @@ impl Concurrency {
         Rejection::new(RejectionKind::BulkheadFull, reason, self.retry_after(), self.source.clone())
     }
 
-    /// Is a slot free, with nobody waiting for it? A look that changes nothing.
+    /// Is a slot free for such a call, with nobody waiting for it? A look that changes nothing.
     #[must_use]
-    pub fn has_room(&self) -> bool {
+    pub fn has_room(&self, priority: Priority) -> bool {
         let (in_use, queued) = self.slots.load();
-        queued == 0 && in_use < self.slots.limit()
+        queued == 0 && in_use < priority.share(self.slots.limit())
     }
 
     /// After how long the next slot is likely to be free for somebody new, as far as anybody knows: the mean

@@ -13,7 +13,9 @@ use pyo3::types::PyList;
 use super::raw::Visitor;
 use super::substitute::Kept;
 use super::under_way::Call;
+use crate::pipeline::Costs;
 use crate::python::once::intern;
+use crate::python::policies::Meter;
 use crate::runtime::clock;
 
 /// The items of one attempt on their way to the consumer.
@@ -23,6 +25,7 @@ pub struct Flow {
     pending: VecDeque<Py<PyAny>>,
     heard: bool,
     kept: Kept,
+    meter: Option<Meter>,
 }
 
 impl Flow {
@@ -40,13 +43,24 @@ impl Flow {
         {
             after.call1((error,))?;
         }
-        Ok(Self { governor, pending: VecDeque::new(), heard: false, kept: Kept::default() })
+        Ok(Self { governor, ..Self::default() })
     }
 
     /// The same, with a copy of what is released kept if `wanted`.
     pub fn kept(mut self, wanted: bool) -> Self {
         self.kept = Kept::new(wanted);
         self
+    }
+
+    /// The same, with its weight read off its items.
+    pub fn metered(mut self, meter: Option<Meter>) -> Self {
+        self.meter = meter;
+        self
+    }
+
+    /// What it has weighed so far, if it is weighed.
+    pub fn costs(&self) -> Option<Costs> {
+        self.meter.as_ref().map(Meter::costs)
     }
 
     /// All that was released, if it was kept.
@@ -56,11 +70,14 @@ impl Flow {
 
     /// Does it let items pass as they come, and look at none?
     pub fn passes(&self) -> bool {
-        self.governor.is_none() && self.pending.is_empty() && !self.kept.is_wanted()
+        self.governor.is_none() && self.meter.is_none() && self.pending.is_empty() && !self.kept.is_wanted()
     }
 
     /// Takes an item in; what may be handed out now, if anything.
     pub fn item(&mut self, py: Python<'_>, item: Py<PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        if let Some(meter) = &mut self.meter {
+            meter.item(py, &item)?;
+        }
         let Some(governor) = &self.governor else {
             self.kept.push(py, &item);
             return Ok(Some(item));
@@ -113,6 +130,7 @@ impl Flow {
     pub fn traverse<V: Visitor>(&self, visit: &V) -> Result<(), V::Stop> {
         visit.call(&self.governor)?;
         self.kept.traverse(visit)?;
+        self.meter.iter().flat_map(Meter::objects).try_for_each(|object| visit.call(object))?;
         self.pending.iter().try_for_each(|item| visit.call(item))
     }
 
@@ -131,7 +149,8 @@ impl Call {
     pub fn flow(&self, py: Python<'_>) -> PyResult<Flow> {
         let governor = self.guard.get().wiring().governor.as_ref().filter(|_| !self.passes);
         let flow = Flow::new(py, governor, self.interrupted.as_ref())?;
-        Ok(flow.kept(self.keeps()))
+        let meter = if self.passes { None } else { self.guard.get().wiring().weights.meter(py)? };
+        Ok(flow.kept(self.keeps()).metered(meter))
     }
 
     /// An item has come and is held back: a sign of life all the same (B4).

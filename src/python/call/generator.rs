@@ -168,7 +168,7 @@ fn returned(py: Python<'_>, mut run: Run, value: Py<PyAny>) -> Todo<'_> {
         return raised(py, run, error);
     }
     let Run { mut call, mut flow, .. } = run;
-    match call.record_end(value) {
+    match call.record_end(&flow, value) {
         Step::Finish(finish) => {
             let end = call.finish(py, finish).and_then(|value| {
                 if let Some(items) = flow.take_kept(py)? {

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments;
+use super::flow::Flow;
 use super::guard::GuardRef;
 use super::history;
 use super::raw::Visitor;
@@ -215,8 +216,11 @@ impl Call {
     }
 
     /// Reports that a stream came to its end. That is good, whatever it returned: a rule on values
-    /// speaks of answers.
-    pub fn record_end(&mut self, value: Py<PyAny>) -> Step {
+    /// speaks of answers. What it weighed, its items have told (L6).
+    pub fn record_end(&mut self, flow: &Flow, value: Py<PyAny>) -> Step {
+        if let (Some(actual), Some(execution)) = (flow.costs(), &mut self.execution) {
+            moment(|at| execution.settle_costs(&actual, at));
+        }
         self.record_as(Ok(value), &Verdict::Ok)
     }
 

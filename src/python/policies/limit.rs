@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
 
-use crate::base::{Source, SourceId};
-use crate::pipeline::{Costs, Limits};
+use super::weights::{Weight, Weights};
+use crate::base::Source;
+use crate::pipeline::Limits;
 use crate::policy::limit::adaptive::AimdConfig;
-use crate::policy::limit::{Concurrency, ConcurrencyConfig, Rate, RateConfig};
+use crate::policy::limit::{Concurrency, ConcurrencyConfig, Priority, Rate, RateConfig};
 use crate::python::convert::{count, given, positive_span, real, refuse};
 use crate::python::errors;
-use crate::python::judge::report;
 use crate::runtime::clock;
 
 /// A limit on how many calls run at once; the instance is the state.
@@ -83,7 +82,7 @@ impl ConcurrencyLimit {
     /// Seconds until a slot is likely to be free for somebody new: 0 if one is, `None` if nobody knows.
     #[getter]
     fn retry_after(&self) -> Option<f64> {
-        if self.limit.has_room() {
+        if self.limit.has_room(Priority::Normal) {
             Some(0.0)
         } else {
             self.limit.retry_after().map(|span| span.as_secs_f64())
@@ -267,17 +266,6 @@ impl RateMetrics {
     }
 }
 
-/// What weighs a call for its rate limits: beforehand by its arguments, afterwards by its answer.
-#[derive(Debug, Default)]
-pub struct Weights(Vec<Weight>);
-
-#[derive(Debug)]
-struct Weight {
-    rate: SourceId,
-    cost: Py<PyAny>,
-    actual: Option<Py<PyAny>>,
-}
-
 /// The core's form of limits, and what weighs a call for them.
 pub fn limits(
     rates: &[Bound<'_, RateLimit>],
@@ -295,57 +283,5 @@ pub fn limits(
         rates: rates.iter().map(|rate| Arc::clone(&rate.get().rate)).collect(),
         concurrency: concurrency.map(|limit| Arc::clone(&limit.get().limit)),
     };
-    (limits, Weights(rates.iter().filter_map(weight).collect()))
-}
-
-impl Weights {
-    /// Is every call the same to every limit?
-    pub const fn are_none(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// What a call with these arguments weighs. A callable that raises ends the call with its error, and one
-    /// that answers no weight with ours, before anybody is asked.
-    pub fn weigh(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Costs> {
-        let mut costs = Costs::default();
-        for Weight { rate, cost, .. } in &self.0 {
-            let none = PyDict::new(args.py());
-            let answer = cost.bind(args.py()).call1((args, kwargs.unwrap_or(&none)))?;
-            let weight = real("cost", &answer)?;
-            if weight < 0.0 {
-                return Err(refuse("cost", "answer no negative number", &answer));
-            }
-            costs.add(*rate, weight);
-        }
-        Ok(costs)
-    }
-
-    /// What the call weighed in truth, as its answer says; limits of which it says nothing keep the estimate. A
-    /// callable that raises, or answers no weight, is reported as unraisable: the answer is worth more.
-    ///
-    /// # Errors
-    /// What interrupted it and is no `Exception`.
-    pub fn settle(&self, py: Python<'_>, answer: &Py<PyAny>) -> PyResult<Option<Costs>> {
-        let mut costs = None;
-        for Weight { rate, actual, .. } in &self.0 {
-            let Some(actual) = actual else { continue };
-            let told = actual
-                .call1(py, (answer,))
-                .and_then(|told| given(Some(told.bind(py))).map(|told| real("actual", told)).transpose());
-            match told {
-                Ok(Some(weight)) => costs.get_or_insert_with(Costs::default).add(*rate, weight.max(0.0)),
-                Ok(None) => {}
-                Err(broken) => report(broken, actual.bind(py))?,
-            }
-        }
-        Ok(costs)
-    }
-
-    /// For Python's garbage collector.
-    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.0.iter().try_for_each(|Weight { cost, actual, .. }| {
-            visit.call(cost)?;
-            visit.call(actual)
-        })
-    }
+    (limits, Weights::new(rates.iter().filter_map(weight).collect()))
 }

@@ -9,11 +9,13 @@ mod limit;
 mod pipeline;
 mod retry;
 mod timeout;
+mod weights;
 
 pub use breaker::{BreakerMetrics, CircuitBreaker, GuardStep, Permit};
 pub use chaos::Chaos;
 pub use hedge::HedgePolicy;
-pub use limit::{ConcurrencyLimit, LimitMetrics, RateLimit, RateMetrics, Weights, limits};
+pub use limit::{ConcurrencyLimit, LimitMetrics, RateLimit, RateMetrics, limits};
 pub use pipeline::{Answers, Parts, Pipeline};
 pub use retry::{Backoff, Retry, RetryBudget};
 pub use timeout::Timeout;
+pub use weights::{Meter, Weights};

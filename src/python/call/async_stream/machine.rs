@@ -267,7 +267,7 @@ fn over(py: Python<'_>, mut run: Run, error: PyErr, ours: bool, busy: Busy) -> T
 
 fn ended(py: Python<'_>, run: Run, busy: Busy) -> Todo<'_> {
     let Run { mut call, mut flow, .. } = run;
-    match call.record_end(py.None()) {
+    match call.record_end(&flow, py.None()) {
         Step::Finish(finish) => {
             let end = call.finish(py, finish);
             let going_on = end.and_then(|_none| match flow.take_kept(py)? {
