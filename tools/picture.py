@@ -79,14 +79,14 @@ class Chart:
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" class="{style}"/>'
         )
 
-    def moment(self, at: float, text: str, level: int, style: str) -> None:
-        """A vertical line with its name above the bars; `level` 0 is the lowest line of text."""
+    def moment(self, at: float, text: str, level: int, style: str, before: bool = False) -> None:
+        """A vertical line with its name above the bars, after or before it; `level` 0 is the lowest line of text."""
         x, y = self.x(at), TOP - 10 - level * 18
         self.parts.append(
             f'<line x1="{x:.1f}" y1="{y + 4:.1f}" x2="{x:.1f}" y2="{FLOOR}" class="rule {style}" fill="none"/>'
         )
-        near_the_end = x > WIDTH - 190
-        self.text(x + (-5 if near_the_end else 5), y, text, style, "end" if near_the_end else "start")
+        before = before or x > WIDTH - 190
+        self.text(x + (-5 if before else 5), y, text, style, "end" if before else "start")
 
     def draw_bars(self) -> None:
         for place, counts in sorted(self.bars.items()):
@@ -139,7 +139,9 @@ def draw(told: dict[str, Any]) -> str:
         event for event in told["events"] if event["kind"] == "heartbeat_missed" and event.get("misses") == 3
     ]
     if misses:
-        chart.moment(misses[0]["at"], f"+{misses[0]['at']:.2f} s  third heartbeat missed", 0, "dim")
+        chart.moment(
+            misses[0]["at"], f"+{misses[0]['at']:.2f} s  third heartbeat missed", 0, "dim", before=True
+        )
     chart.moment(told["restarted"], f"{victim} runs again", 2, "good")
     chart.moment(back["at"], f"{back['at'] - told['restarted']:.2f} s later it is back", 1, "good")
     chart.draw_legend()

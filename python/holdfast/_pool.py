@@ -83,8 +83,9 @@ class FailoverManager(Doors, State, _native.FailoverManager):
         classify: ``exc -> Verdict``.
         resume: As in :class:`Pipeline`.
         auto_rebalance: Compute the nodes' shares anew every ``rebalance_interval``, from their latency and
-            success: by small steps, within half and twice their weight. Not for ``least_connections`` and
-            ``p2c``, which follow the load by themselves.
+            success: by small steps, within half and twice their weight. On time where the manager was started
+            or has a heartbeat, else when a call ends. Not for ``least_connections`` and ``p2c``, which follow
+            the load by themselves.
         rebalance_interval: Seconds, above 0. 300.
         slow_start: Over so many seconds the share of a node grows that has returned or joined. 0: at once.
         failback_hold: For so many seconds nothing is sent to a node that has returned, while others can take

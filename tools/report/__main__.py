@@ -44,9 +44,9 @@ body {{ font: 15px/1.55 ui-sans-serif, system-ui, "DejaVu Sans", sans-serif; col
   background: var(--ground); max-width: 1080px; margin: 2.2rem auto; padding: 0 1.2rem; }}
 h1 {{ font-size: 1.8rem; margin-bottom: .2rem; }} h2 {{ margin-top: 2.6rem; border-bottom: 1px solid var(--line); }}
 p.dim, td.dim, .dim {{ color: var(--dim); }} svg {{ width: 100%; height: auto; }}
-td:first-child {{ min-width: 14rem; }}
+td:first-child {{ min-width: 10rem; }} .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: 13.5px; margin: 1rem 0; width: 100%; }}
-th, td {{ text-align: left; padding: .28rem .55rem; border-bottom: 1px solid var(--line); vertical-align: top; }}
+th, td {{ text-align: left; padding: .28rem .4rem; border-bottom: 1px solid var(--line); vertical-align: top; }}
 th {{ background: var(--band); font-weight: 600; }}
 td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
 td.c, th.c {{ text-align: center; }} .good {{ color: var(--good); }} .bad {{ color: var(--bad); }}

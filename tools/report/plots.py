@@ -75,12 +75,15 @@ def overhead(figures: Figures) -> str:
         values = [max(added[library], least / 2) for library in names]
         colours = [OURS_COLOUR if library == OURS else PEER for library in names]
         bars = axis.barh(names, values, color=colours, height=0.68)
-        axis.bar_label(bars, [f" {added[library]:,.0f} ns" for library in names], fontsize=9, color=DIM)
+        axis.bar_label(
+            bars, [f"{added[library]:,.0f} ns" for library in names], fontsize=9, color=DIM, padding=4
+        )
         axis.set_xscale("log")
         axis.set_title(name, loc="left")
         axis.tick_params(length=0)
         axis.set_xlim(least / 2, max(value for _, row in rows for value in row.values()) * 4)
     axes[-1, 0].set_xlabel("nanoseconds added to the bare call (logarithmic)")
+    axes[-1, 0].xaxis.set_major_formatter("{x:,.0f}")
     figure.tight_layout()
     return svg(figure)
 
@@ -100,7 +103,9 @@ def contention(figures: Figures) -> str:
             left.plot(
                 *zip(*points, strict=True), marker="o", ms=4, color=ours, ls="--" if name == "bare" else "-"
             )
-            left.annotate(f"  {name}", points[-1], va="center", fontsize=8.5, color=ours)
+            left.annotate(
+                name, points[-1], (7, 0), textcoords="offset points", va="center", fontsize=8.5, color=ours
+            )
         left.set(
             yscale="log",
             title="Python: million calls per second, all threads",
@@ -108,6 +113,7 @@ def contention(figures: Figures) -> str:
             xlim=(0.7, 12),
         )
         left.set_xticks([1, 2, 4, 8])
+        left.yaxis.set_major_formatter("{x:g}")
     if native:
         styles = {"one breaker": (OURS_COLOUR, "-"), "a breaker each": (PEER, "--")}
         for rules, marker in (("failures in a row", "o"), ("and failure rate", "s")):
@@ -146,6 +152,7 @@ def heartbeat(figures: Figures) -> str:
         ylim=(0, 116),
     )
     axis.grid(lw=0.6)
+    axis.xaxis.set_major_formatter("{x:g}")
     figure.tight_layout()
     return svg(figure)
 

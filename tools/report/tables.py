@@ -25,7 +25,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[s
         + "</tr>"
         for row in rows
     )
-    return f"<table><tr>{first}</tr>{''.join(rest)}</table>"
+    return f"<div class='wide'><table><tr>{first}</tr>{''.join(rest)}</table></div>"
 
 
 def tiles(told: list[tuple[str, str]]) -> str:

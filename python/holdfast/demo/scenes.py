@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import holdfast as hf
@@ -58,7 +60,7 @@ class Scenes:
             self.painter.title("Scene 1. A breaker trips, and rejects")
             ends = [self._try(search, breaker) for _ in range(5)]
             self.expect(
-                ends == ["HTTPError"] * 3 + ["CircuitOpen"] * 2,
+                ends == ["HTTP 503"] * 3 + ["CircuitOpen"] * 2,
                 "three failures open it; then nobody is asked",
             )
             self.painter.title("Scene 2. It recovers through half-open")
@@ -76,9 +78,11 @@ class Scenes:
     def _try(self, call: Callable[[], int], breaker: hf.CircuitBreaker) -> str:
         try:
             end = str(call())
-        except (urllib.error.HTTPError, hf.Rejected) as error:
+        except urllib.error.HTTPError as error:
+            end = f"HTTP {error.code}"
+        except hf.Rejected as error:
             end = type(error).__name__
-        style = "green" if end == "200" else "red" if end == "HTTPError" else "yellow"
+        style = "green" if end == "200" else "red" if end.startswith("HTTP") else "yellow"
         told = self.painter.paint(f"{end:<12}", style)
         self.painter.line(f"  call   {told} circuit {breaker.state}")
         return end
@@ -90,7 +94,10 @@ class Scenes:
         with ExitStack() as stack:
             servers = {name: stack.enter_context(LocalServer(name)) for name in ("alpha", "beta", "gamma")}
             manager = hf.FailoverManager(
-                [hf.Node(name, lambda name=name: name, address=s.origin) for name, s in servers.items()],
+                [
+                    hf.Node(name, partial(_who_answers, s.origin), address=s.origin)
+                    for name, s in servers.items()
+                ],
                 name="scene",
                 heartbeat=hf.Heartbeat(
                     INTERVAL,
@@ -115,9 +122,18 @@ class Scenes:
         self._log()
 
     def _note(self, event: Any) -> None:
+        say = self.painter.line
+        match event.kind:
+            case "heartbeat_missed" if event.misses <= MISSES:
+                say(f"  miss {event.misses}/{MISSES}   {event.node} ({event.reason})", "yellow")
+            case "failover_completed":
+                say(f"  down       {event.node}; its calls go to {event.to_node} and on", "red")
+            case "recovery_started":
+                say(f"  beat 1/{BEATS}   {event.node}", "yellow")
+            case "recovery_completed":
+                say(f"  beat {BEATS}/{BEATS}   {event.node} is up, after {event.downtime:.2f} s", "green")
+        # Last, so that whoever waits for it goes on after its line.
         self._told.append(event)
-        if event.kind == "heartbeat_missed" and event.misses <= MISSES:
-            self.painter.line(f"  miss {event.misses}/{MISSES}   {event.node} ({event.reason})", "yellow")
 
     def _until(self, kind: str) -> None:
         end = time.monotonic() + PATIENCE
@@ -125,7 +141,7 @@ class Scenes:
             time.sleep(0.01)
 
     def _answers(self, manager: hf.FailoverManager, *wanted: str) -> None:
-        answered = [manager.call() for _ in range(6)]
+        answered = [str(manager.call()) for _ in range(6)]
         self.expect(set(answered) == set(wanted), f"calls are answered by {', '.join(sorted(set(answered)))}")
 
     def _log(self) -> None:
@@ -188,3 +204,9 @@ class Scenes:
                 bool(received and caught),
                 "what was said is not said again: the caller knows it has only a part",
             )
+
+
+def _who_answers(origin: str) -> str:
+    """Asks the server there for its models: the first one bears its name."""
+    with urllib.request.urlopen(f"{origin}/v1/models", timeout=_REQUEST_SECONDS) as answer:
+        return str(json.load(answer)["data"][0]["id"]).removesuffix("-model")
