@@ -138,6 +138,7 @@ types: mypy pyright stubtest
 
 mypy: $(TOOLS)
 	$(PY) -m mypy python/holdfast $(wildcard tests/python/typing)
+	MYPYPATH=examples $(PY) -m mypy -p predict_service
 
 pyright: $(TOOLS)
 	$(PY) -m basedpyright --pythonpath $(PY)

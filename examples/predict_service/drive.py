@@ -185,12 +185,13 @@ async def killed_and_started_again(stage: Stage) -> None:
         assert model.pid is not None
         os.kill(model.pid, signal.SIGKILL)
 
-    async def not_ready() -> bool:
-        return not await stage.ready()
+    async def heartbeats_have_found_out() -> bool:
+        page = (await stage.client.get("/health/ready")).json()
+        return all("heartbeat" in why for why in page["models"].values())
 
-    await until(not_ready)
+    await until(heartbeats_have_found_out)
     stage.tell("both models are killed", await stage.load(), 503)
-    stage.tell_whether("alive", await stage.alive())
+    stage.tell_whether("alive, and not ready", await stage.alive() and not await stage.ready())
     for model in (stage.main, stage.spare):
         await asyncio.to_thread(model.start)
     await until(stage.ready)

@@ -193,3 +193,14 @@ def test_an_example_is_short_and_says_what_it_is(name: str) -> None:
     assert len(source.splitlines()) <= 80
     assert source.startswith('"""')
     assert "Runs offline" in source.partition('"""\n\n')[0]
+
+
+def test_the_list_says_what_each_is_about() -> None:
+    """The README of the folder has a line for each example: the first of its docstring."""
+    listed = re.findall(
+        r"^\| \[\d\d\]\((\w+)\.py\) \| (.*) \|$", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    sources = {name: (EXAMPLES / f"{name}.py").read_text("utf-8") for name in PRINTED}
+    assert listed == [
+        (name, source.partition("\n")[0].removeprefix('"""')) for name, source in sources.items()
+    ]
