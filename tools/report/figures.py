@@ -63,13 +63,13 @@ class Figures:
         }
         return dict(sorted(told.items(), key=lambda item: item[1]))
 
+    def peers(self, row: dict[str, Any]) -> set[str]:
+        """The libraries that a row holds beside ours; other variants are described in words."""
+        return {name for name in row.get("ns", {}) if name not in NOT_PEERS and " " not in name}
+
     def compared(self) -> list[tuple[str, dict[str, float]]]:
         """The rows that have peers."""
-        return [
-            (row["name"], self.added(row))
-            for row in self.rows()
-            if any(name not in NOT_PEERS for name in row.get("ns", {}))
-        ]
+        return [(row["name"], self.added(row)) for row in self.rows() if self.peers(row)]
 
     def off(self, name: str) -> list[float]:
         """Milliseconds that the intervals between beats were off the period, of `ours` or `asyncio`."""
@@ -89,7 +89,10 @@ class Figures:
         told = []
         for start, text in (
             ("breaker on f(), success", "added to a call by a breaker"),
-            ("retry + breaker", "added by retry, breaker and deadline to an async call"),
+            (
+                "retry + breaker + total timeout on async",
+                "added by retry, breaker and deadline to an async call",
+            ),
         ):
             if row := self.row(start):
                 told.append((f"{self.added(row)[OURS]:.0f} ns", text))

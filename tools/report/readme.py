@@ -57,11 +57,12 @@ def overhead(figures: Figures) -> str:
         ("breaker on f(), success", "a breaker on a function"),
         ("breaker on async def, never", "a breaker on a coroutine function"),
         ("rejection while open", "a refusal by an open breaker, raised and caught"),
-        ("retry + breaker", "retry, breaker and deadline on a coroutine function"),
+        ("retry + breaker + total timeout on f()", "retry, breaker and deadline on a function"),
+        ("retry + breaker + total timeout on async", "the same on a coroutine function"),
     ):
         if row := figures.row(start):
-            added = figures.added(row)
-            others = ", ".join(f"{name} {figure:,.0f}" for name, figure in added.items() if name != OURS)
+            added, peers = figures.added(row), figures.peers(row)
+            others = ", ".join(f"{name} {figure:,.0f}" for name, figure in added.items() if name in peers)
             note = " (retry alone)" if start.startswith("retry") else ""
             lines.append(f"| {text} | {added[OURS]:,.0f} ns | {others}{note} |")
     if row := figures.row("generator, per chunk"):
