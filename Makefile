@@ -45,7 +45,7 @@ CRATE := Cargo.toml Cargo.lock build.rs tools/notices.py $(shell find src -type 
 PACKAGE := pyproject.toml README.md LICENSE-MIT LICENSE-APACHE \
 	$(shell find python -not -path '*/__pycache__*' -not -name '*.so')
 INTO := python -m pip --disable-pip-version-check install --quiet
-LANGCHAIN := $(addprefix tests/python/integrations/test_,completion_langchain.py *chat_model.py langchain_parts.py langchain_runs.py \
+LANGCHAIN := $(addprefix tests/python/integrations/test_,agents.py completion_langchain.py *chat_model.py langchain_parts.py langchain_runs.py \
 	middleware.py provider_settings.py runnable_paths.py standard_*.py truncation.py)
 LANGCHAIN_TESTS := 'hypothesis>=6.170,<7' 'langchain-tests>=1.1,<2' 'pytest>=9.2,<10' 'pytest-asyncio>=1.5,<2' \
 	'pytest-timeout>=2.4,<3'
@@ -68,6 +68,11 @@ demo: $(INSTALLED)
 .PHONY: search
 search: $(INTEGRATED)
 	cd examples && $(PY) -m search_engine --balancer $(or $(BALANCER),round_robin)
+
+## predict: run the /predict service of examples/ over models that fail, and print what clients see
+.PHONY: predict
+predict: $(INTEGRATED)
+	cd examples && $(PY) -m predict_service.drive
 
 ## build: build the wheel and install it into .venv
 .PHONY: build
@@ -253,7 +258,7 @@ faults: $(INTEGRATED)
 ## soak: what takes long: ten million calls on every path, calls under faults, forks, exits, random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
 soak: licences $(INTEGRATED)
-	$(PY) -P benches/soak/paths.py
+	$(PY) benches/soak/paths.py
 	cd tests/python && $(PY) -m soak.calls
 	cd tests/python && $(PY) -m soak.limits
 	cd tests/python && $(PY) -m soak.forks

@@ -149,7 +149,7 @@ def is_chunk(value: Any) -> bool:
 
 def is_legacy(value: Any) -> bool:
     """Is it a completion of a prompt, or a chunk of one? Both have one shape."""
-    return field(value, "object") == "text_completion"
+    return text(value, "object") == "text_completion"
 
 
 def _says(message: Any) -> bool:

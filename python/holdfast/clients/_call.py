@@ -7,7 +7,9 @@ SDK changes them; a body that can be sent again, or is known not to be; and what
 
 from __future__ import annotations
 
+import functools
 import inspect
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,6 @@ from holdfast._exceptions import Truncated
 from holdfast.clients._substitutes import ClientCall, item_type_of, stand_in
 
 if TYPE_CHECKING:
-    import weakref
-
     from holdfast.clients._streams import ClientCompletion
 
 _RAW = "x-stainless-raw-response"
@@ -121,7 +121,17 @@ class Call:
         Raises:
             Truncated: It must not be believed.
         """
-        if self.raw == "stream" or not self._completion.checks or not _is_model(self._cast_to):
+        if self.raw != "stream":
+            self._look(parsed)
+
+    def watched(self, answer: Any) -> Any:
+        """The answer. If it is a response whose body is read later, what is parsed from it is looked at then."""
+        if self.raw == "stream" and not self._streams:
+            answer.parse = _looking(answer, self._look)
+        return answer
+
+    def _look(self, parsed: Any) -> None:
+        if not self._completion.checks or not _is_model(self._cast_to):
             return
         if self._options.method.lower() == "post":
             self._completion.validate(parsed)
@@ -139,6 +149,28 @@ class Call:
         vectors = [field(one, "embedding") for one in field(answer, "data") or ()]
         if not all(vectors) or (expected is not None and len(vectors) != expected):
             raise Truncated(f"The answer has {len(vectors)} embeddings, some of which may be empty.")
+
+
+def _looking(response: Any, look: Callable[[Any], None]) -> Any:
+    """The response's `parse`; its answer is looked at. What is parsed into another type is the caller's own business.
+
+    On the instance and not in a subclass: whoever asks for the response asks for its type too.
+    """
+    seen, parse = weakref.ref(response), type(response).parse
+
+    def parsed(**asked: Any) -> Any:
+        made = parse(seen(), **asked)
+        if not asked:
+            look(made)
+        return made
+
+    async def aparsed(**asked: Any) -> Any:
+        made = await parse(seen(), **asked)
+        if not asked:
+            look(made)
+        return made
+
+    return functools.wraps(parse)(aparsed if inspect.iscoroutinefunction(parse) else parsed)
 
 
 def is_lines(cast_to: Any) -> bool:

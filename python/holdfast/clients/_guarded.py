@@ -238,7 +238,7 @@ def ask(client: Any, call: Call, once: object, model: Any = None) -> Any:
     """One attempt at a whole answer."""
     answer = call.send(client, model)
     call.check(call.parsed(answer))
-    return answer
+    return call.watched(answer)
 
 
 async def aask(client: Any, call: Call, once: object, model: Any = None) -> Any:
@@ -246,7 +246,7 @@ async def aask(client: Any, call: Call, once: object, model: Any = None) -> Any:
     answer = await call.send(client, model)
     parsed = call.parsed(answer)
     call.check(await parsed if inspect.isawaitable(parsed) else parsed)
-    return answer
+    return call.watched(answer)
 
 
 def opened(client: Any, call: Call, once: object, model: Any = None) -> Iterator[Any]:

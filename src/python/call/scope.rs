@@ -42,8 +42,8 @@ impl Inherited {
 #[derive(Debug)]
 pub struct Scope {
     call_id: u64,
-    /// Random, drawn once per call.
-    salt: u64,
+    /// Random, drawn once per call, when somebody asks for it; 0 before.
+    salt: AtomicU64,
     number: u32,
     node: Option<Py<PyAny>>,
     inherited: Inherited,
@@ -61,6 +61,7 @@ impl Scope {
             HEIRLOOMS.fetch_add(1, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
+        let salt = AtomicU64::new(salt);
         Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false), outer: None }
     }
 
@@ -84,8 +85,20 @@ impl Scope {
     }
 
     /// The identity of its call.
-    pub const fn id(&self) -> CallId {
-        (self.call_id, self.salt)
+    pub fn id(&self) -> CallId {
+        (self.call_id, self.salt())
+    }
+
+    fn salt(&self) -> u64 {
+        let drawn = self.salt.load(Ordering::Relaxed);
+        if drawn != 0 {
+            return drawn;
+        }
+        // Of two who draw at once the first one's stands.
+        let salt = ThreadDice.roll().max(1);
+        self.salt
+            .compare_exchange(0, salt, Ordering::Relaxed, Ordering::Relaxed)
+            .map_or_else(|first| first, |_| salt)
     }
 
     /// From now on this clock runs.
@@ -148,7 +161,7 @@ impl Scope {
     /// the same for the whole call.
     #[getter]
     fn idempotency_key(&self) -> String {
-        format!("holdfast-{:016x}-{:x}", self.salt, self.call_id)
+        format!("holdfast-{:016x}-{:x}", self.salt(), self.call_id)
     }
 
     /// How important its call is: "low", "normal" or "high".
@@ -209,13 +222,19 @@ pub fn priority_scope(py: Python<'_>, level: &Bound<'_, PyAny>) -> PyResult<Scop
     Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }).within_another(py)
 }
 
-/// A call's number, which no other call of this process has, and a random word.
+/// A call's number, which no other call of this process has, and a random word; 0 for one not drawn yet.
 pub type CallId = (u64, u64);
 
 /// The identity of a new call.
 pub fn next_call_id() -> CallId {
+    let (number, _) = fresh_call_id();
+    (number, ThreadDice.roll())
+}
+
+/// The same, with its random word to be drawn when somebody asks for it.
+pub fn fresh_call_id() -> CallId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    (NEXT.fetch_add(1, Ordering::Relaxed), ThreadDice.roll())
+    (NEXT.fetch_add(1, Ordering::Relaxed), 0)
 }
 
 /// How many scopes there are with something to inherit. While there is none nobody needs to look. Whoever could
@@ -317,62 +336,6 @@ pub unsafe fn leave(py: Python<'_>, token: *mut ffi::PyObject) {
     }
 }
 
-/// Makes a scope, or what was there before one, the current one: an owned reference to what was there, or
-/// null with an exception set.
-///
-/// # Safety
-///
-/// This thread is attached, and the scope is alive.
-#[inline]
-#[expect(unsafe_code, reason = "PyO3 has no context variables")]
-pub unsafe fn swap(py: Python<'_>, scope: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    let variable = match variable(py) {
-        Ok(variable) => variable.as_ptr(),
-        Err(error) => {
-            error.restore(py);
-            return ptr::null_mut();
-        }
-    };
-    let mut outer = ptr::null_mut();
-    // SAFETY: this is a live context variable. It has a default, so that what it gives is a new reference. The
-    // token is not wanted: a generator may be closed in another context than it was begun in.
-    unsafe {
-        if ffi::PyContextVar_Get(variable, ptr::null_mut(), &raw mut outer) < 0 {
-            return ptr::null_mut();
-        }
-        let token = ffi::PyContextVar_Set(variable, scope);
-        if token.is_null() {
-            ffi::Py_XDECREF(outer);
-            return ptr::null_mut();
-        }
-        ffi::Py_DECREF(token);
-    }
-    outer
-}
-
-/// Makes what [`swap`] gave the current one again. No exception is set.
-///
-/// # Safety
-///
-/// This thread is attached; the reference is given away.
-#[inline]
-#[expect(unsafe_code, reason = "PyO3 has no context variables")]
-pub unsafe fn swap_back(py: Python<'_>, outer: *mut ffi::PyObject) {
-    // SAFETY: this is a live context variable. Setting it runs no Python code and fails only for want of memory,
-    // which leaves the scope as it is.
-    unsafe {
-        if let Ok(variable) = variable(py) {
-            let token = ffi::PyContextVar_Set(variable.as_ptr(), outer);
-            if token.is_null() {
-                ffi::PyErr_WriteUnraisable(outer);
-            } else {
-                ffi::Py_DECREF(token);
-            }
-        }
-        ffi::Py_DECREF(outer);
-    }
-}
-
 /// Runs `act` in a scope; none if that could not be entered. Either may leave an exception set.
 ///
 /// # Safety
@@ -381,18 +344,18 @@ pub unsafe fn swap_back(py: Python<'_>, outer: *mut ffi::PyObject) {
 #[inline]
 #[expect(unsafe_code, reason = "raw pointers")]
 pub unsafe fn scoped<R>(py: Python<'_>, scope: *mut ffi::PyObject, act: impl FnOnce() -> R) -> Option<R> {
-    // SAFETY: by the function's own contract; `outer` is an owned reference.
+    // SAFETY: by the function's own contract; the token is given back once.
     unsafe {
-        let outer = swap(py, scope);
-        if outer.is_null() {
+        let token = enter(py, scope);
+        if token.is_null() {
             return None;
         }
         let result = act();
         if ffi::PyErr_Occurred().is_null() {
-            swap_back(py, outer);
+            leave(py, token);
         } else {
             // At interpreter shutdown there is no scope to go back to.
-            let _shutting_down = apart(|py| swap_back(py, outer));
+            let _shutting_down = apart(|py| leave(py, token));
         }
         Some(result)
     }
@@ -405,12 +368,11 @@ fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 }
 
 /// Runs `work` with `scope` as the current one, where there is a scope.
+#[expect(unsafe_code, reason = "a pointer taken from a reference")]
 pub fn within<R>(py: Python<'_>, scope: Option<&Py<Scope>>, work: impl FnOnce() -> R) -> PyResult<R> {
     let Some(scope) = scope else { return Ok(work()) };
-    let outer = replace(py, scope.bind(py).as_any())?;
-    let result = work();
-    replace(py, outer.bind(py))?;
-    Ok(result)
+    // SAFETY: this thread is attached, and a `Py` keeps its scope alive. Exceptions are values here, not set.
+    unsafe { scoped(py, scope.as_ptr(), work) }.ok_or_else(|| PyErr::fetch(py))
 }
 
 /// Makes `scope` the current one; what was it before. By value, not by token: a generator may be closed in

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 import holdfast as hf
 from holdfast._chat import for_chat
 from holdfast._completion import Completion
+from holdfast.clients import failover_client
 from holdfast.clients._copies import quiet
 from holdfast.langchain import FailoverChatModel, with_resilience
 
@@ -209,6 +210,42 @@ def _raw_ways(raw: _Raw) -> list[Way]:
     ]
 
 
+def _guarded_ways(raw: _Raw) -> list[Way]:
+    """The clients themselves behind a guard, and several of one SDK as one client."""
+
+    def client(urls: list[str], make: Callable[[str], Any]) -> Any:
+        if len(urls) == 1:
+            return hf.Pipeline(**_policies())(make(urls[0]))
+        nodes = [hf.Node(f"node-{n}", make(url)) for n, url in enumerate(urls)]
+        return failover_client(type(nodes[0].target), nodes, **_policies())
+
+    def call(urls: list[str]) -> Answer:
+        return raw.read(raw.create(client(urls, raw.make)))
+
+    def stream(urls: list[str]) -> Answer:
+        return raw.read_stream(list(raw.create(client(urls, raw.make), stream=True)))
+
+    def acall(urls: list[str]) -> Answer:
+        async def run() -> Any:
+            return await raw.create(client(urls, raw.make_async))
+
+        return raw.read(LOOP.run(run()))
+
+    def astream(urls: list[str]) -> Answer:
+        async def run() -> list[Any]:
+            async with await raw.create(client(urls, raw.make_async), stream=True) as chunks:
+                return [chunk async for chunk in chunks]
+
+        return raw.read_stream(LOOP.run(run()))
+
+    return [
+        Way(f"guarded-{raw.kind}", False, call),
+        Way(f"guarded-{raw.kind}-async", False, acall),
+        Way(f"guarded-{raw.kind}-stream", True, stream),
+        Way(f"guarded-{raw.kind}-astream", True, astream),
+    ]
+
+
 def _as_colour(door: str, act: Callable[[Any], Any], client: Any) -> Callable[[], Any]:
     """The call without arguments, of the colour that the door wants."""
 
@@ -271,6 +308,8 @@ def _model_ways(name: str, make: Callable[[str], Any]) -> list[Way]:
 WAYS: list[Way] = [
     *_raw_ways(_OPENAI),
     *_raw_ways(_ANTHROPIC),
+    *_guarded_ways(_OPENAI),
+    *_guarded_ways(_ANTHROPIC),
     *_model_ways("ChatOpenAI", _chat_openai),
     *_model_ways("ChatAnthropic", _chat_anthropic),
 ]

@@ -438,6 +438,19 @@ async def test_answers_that_are_none_are_refused(
     assert server.hits(scenario) == 2
 
 
+@every_client
+async def test_a_body_that_is_read_later_is_looked_at_then(server: FaultServer, name: str) -> None:
+    """`with_streaming_response` hands out the head; what `parse` makes of the body must be an answer."""
+    client = pipeline()(MAKERS[name](server.url("empty-object")))
+    more = {} if name.endswith("OpenAI") else {"max_tokens": 9}
+    made = (client.chat.completions if name.endswith("OpenAI") else client.messages).with_streaming_response
+    async with Entered(made.create(model="m", messages=ASK, **more)) as response:
+        assert response.status_code == 200
+        with pytest.raises(hf.Truncated):
+            await settled(response.parse())
+        assert await settled(response.parse(to=str))
+
+
 async def test_a_raw_stream_breaks_in_our_words(server: FaultServer) -> None:
     """The head of a response has been handed out, so nothing is tried again; what breaks is told as ever."""
     server.forget()
