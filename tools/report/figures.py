@@ -97,9 +97,7 @@ class Figures:
             if row := self.row(start):
                 told.append((f"{self.added(row)[OURS]:.0f} ns", text))
         if langchain := self.data.get("langchain"):
-            told.append(
-                (f"{langchain['invoke']['with_resilience']:.1f} µs", "added to a chat model's invoke")
-            )
+            told.append((micros(langchain["invoke"]["with_resilience"]), "added to a chat model's invoke"))
         if off := self.off("ours"):
             told.append(
                 (f"{percentile(off, 99):.1f} ms", "p99 of heartbeat jitter while the GIL is held for 300 ms")
@@ -115,6 +113,11 @@ class Figures:
             wrong = sum(bool(cell["wrong"]) for cell in cells)
             told.append((f"{wrong} of {len(cells)}", "faults that a client met went wrong"))
         return told
+
+
+def micros(figure: float) -> str:
+    """Microseconds; what is below one is not told apart from nothing by this measure."""
+    return f"{figure:.1f} µs" if figure >= 1 else "< 1 µs"
 
 
 def percentile(values: list[float], percent: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from figures import OURS, Figures, percentile
+from figures import OURS, Figures, micros, percentile
 
 MARK = "<!-- figures: {} -->\n"
 END = "<!-- end of figures -->\n"
@@ -71,7 +71,7 @@ def overhead(figures: Figures) -> str:
         invoke = told["invoke"]
         others = ", ".join(f"`{name}` {invoke[name]:.0f}" for name in ("with_fallbacks", "with_retry"))
         lines.append(
-            f"| `with_resilience` on a chat model's `invoke` | {invoke['with_resilience']:.1f} µs | {others} |"
+            f"| `with_resilience` on a chat model's `invoke` | {micros(invoke['with_resilience'])} | {others} |"
         )
     if off := figures.off("ours"):
         theirs = percentile(figures.off("asyncio"), 99)
