@@ -137,8 +137,7 @@ fmt: $(TOOLS)
 types: mypy pyright stubtest
 
 mypy: $(TOOLS)
-	$(PY) -m mypy python/holdfast $(wildcard tests/python/typing)
-	MYPYPATH=examples $(PY) -m mypy -p predict_service
+	$(PY) -m mypy python/holdfast $(wildcard tests/python/typing) $(wildcard examples/*.py examples/*/__main__.py examples/*/drive.py)
 
 pyright: $(TOOLS)
 	$(PY) -m basedpyright --pythonpath $(PY)
@@ -248,6 +247,7 @@ limits: $(BUILT)
 	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet -r benches/limits/requirements.txt
 	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
 	.venvs/limits/bin/python -P benches/limits
+	.venvs/limits/bin/python benches/limits/capacity.py
 
 ## faults: real clients against every fault, and what each becomes under a guard (FAULTS=--only=stall for some)
 .PHONY: faults
@@ -259,7 +259,7 @@ faults: $(INTEGRATED)
 ## soak: what takes long: ten million calls on every path, calls under faults, forks, exits, random tests with many cases, every interleaving of the atomics, licences
 .PHONY: soak
 soak: licences $(INTEGRATED)
-	$(PY) -P benches/soak/paths.py
+	$(PY) benches/soak/paths.py
 	cd tests/python && $(PY) -m soak.calls
 	cd tests/python && $(PY) -m soak.limits
 	cd tests/python && $(PY) -m soak.forks

@@ -1,22 +1,25 @@
-"""Ten million calls on every path of plain functions and generators: references and memory stay where they were.
+"""Ten million calls on every path of every colour: references and memory stay where they were.
 
-``python benches/soak/paths.py [calls]``; part of ``make soak``. Prints what each path left behind, and fails if
-any left something: live allocated blocks beyond a few of the interpreter's own, reference counts of whatever
-went in, or resident memory beyond a megabyte.
+``python benches/soak/paths.py [calls] [--only=text]``; part of ``make soak``. Prints what each path left behind,
+and fails if any left something: live allocated blocks beyond a few of the interpreter's own, reference counts of
+whatever went in, or resident memory beyond a megabyte.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import gc
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import awaited
+
 import holdfast as hf
 from holdfast import _native
 
-CALLS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
 MOST_BLOCKS = 200
 MOST_BYTES = 1_000_000
 
@@ -99,6 +102,12 @@ def paths() -> dict[str, tuple[Callable[[], object], int]]:
     everything = hf.Pipeline(
         retry=hf.Retry(2, backoff=hf.constant(0)), breaker=hf.CircuitBreaker(), timeout=30
     )
+    limited = hf.Pipeline(
+        retry=hf.Retry(2, backoff=None, budget=None),
+        breaker=hf.CircuitBreaker(failure_threshold=None),
+        bulkhead=hf.Bulkhead(4),
+        rate_limit=hf.RateLimit(10**9),
+    )
     call, holder, stream = patient(fine), Holder(), patient(items)
     refused, broken = shut(fine), patient(breaks)
 
@@ -125,7 +134,9 @@ def paths() -> dict[str, tuple[Callable[[], object], int]]:
         "abandoned generator": (abandoned, 20),
         "generator that is sent to": (sent, 20),
         "generator that breaks": (caught(lambda x: list(broken(x)), ValueError), 20),
-        "retry, breaker, timeout": (with_argument(everything(fine)), 20),
+        "retry, breaker, timeout": (with_argument(everything(fine)), 5),
+        "limits": (with_argument(limited(fine)), 5),
+        "limits, and a failure": (caught(limited(fails), ValueError), 100),
         "new guard": (lambda: patient(fine)(argument), 50),
     }
 
@@ -140,31 +151,45 @@ def error_of(act: Callable[[Any], Any]) -> BaseException:
 
 
 def main() -> int:
-    watched = [argument, answer, fine, fails, items, hf.CircuitOpen, ValueError]
-    leaks = 0
-    ways = paths()
-    # The log of the breaker that was forced open loads modules, on a thread of its own.
-    _native.flush_events(10.0)
-    for name, (act, rarer) in ways.items():
-        calls = CALLS // rarer
-        for _ in range(min(calls, 20_000)):
-            act()
-        gc.collect()
-        before = [sys.getrefcount(thing) for thing in watched]
-        blocks, memory = sys.getallocatedblocks(), resident()
-        for _ in range(calls):
-            act()
-        gc.collect()
-        grown, bytes_more = sys.getallocatedblocks() - blocks, resident() - memory
-        moved = [now - then for now, then in zip(map(sys.getrefcount, watched), before, strict=True)]
-        # The loop's own few: a reference more or less is no leak over many calls.
-        fine_now = grown < MOST_BLOCKS and bytes_more < MOST_BYTES and all(abs(by) < 10 for by in moved)
-        leaks += not fine_now
-        mark = "✓" if fine_now else "✗"
-        print(
-            f"{mark} {name:<28} {calls:>10} calls: {grown:+} blocks, {bytes_more:+} bytes, references {moved}"
-        )
-    return 1 if leaks else 0
+    """Walks the paths that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("calls", type=int, nargs="?", default=10_000_000)
+    parser.add_argument("--only", default="", help="the paths whose names hold this")
+    options = parser.parse_args()
+    with asyncio.Runner() as runner:
+        ways = {**paths(), **awaited.paths(runner.get_loop())}
+        # The log of the breaker that was forced open loads modules, on a thread of its own.
+        _native.flush_events(10.0)
+        clean = [
+            walk(name, act, options.calls // rarer)
+            for name, (act, rarer) in ways.items()
+            if options.only in name
+        ]
+    return 0 if all(clean) else 1
+
+
+def walk(name: str, act: Callable[[], object], calls: int) -> bool:
+    """Does it so often; whether everything is as it was."""
+    watched = [argument, answer, fine, fails, items, hf.CircuitOpen, ValueError, *awaited.watched]
+    for _ in range(min(calls, 20_000)):
+        act()
+    gc.collect()
+    before = [sys.getrefcount(thing) for thing in watched]
+    blocks, memory = sys.getallocatedblocks(), resident()
+    for _ in range(calls):
+        act()
+    gc.collect()
+    grown, bytes_more = sys.getallocatedblocks() - blocks, resident() - memory
+    moved = [now - then for now, then in zip(map(sys.getrefcount, watched), before, strict=True)]
+    # The loop's own few: a reference more or less is no leak over many calls.
+    fine_now = grown < MOST_BLOCKS and bytes_more < MOST_BYTES and all(abs(by) < 10 for by in moved)
+    mark = "✓" if fine_now else "✗"
+    most = max(moved, key=abs)
+    print(
+        f"{mark} {name:<34} {calls:>10} times: {grown:+} blocks, {bytes_more:+} bytes, references {most:+}",
+        flush=True,
+    )
+    return fine_now
 
 
 if __name__ == "__main__":

@@ -96,6 +96,7 @@ impl TimeoutConfig {
 
     /// The clock that expires first, given when the call and its attempt began and since when we have
     /// been waiting for the callee.
+    #[inline]
     #[must_use]
     pub fn binding(
         &self,
@@ -116,7 +117,17 @@ impl TimeoutConfig {
             Phase::FirstItem => clock(self.first_item, waiting_since, Which::FirstItem),
             Phase::NextItem => clock(self.idle, waiting_since, Which::Idle),
         };
-        [call, attempt, gap].into_iter().flatten().min_by_key(|expiry| expiry.at)
+        nearer(nearer(call, attempt), gap)
+    }
+}
+
+/// Of two clocks the one that expires first; of two that expire at once the first one.
+#[inline]
+fn nearer(one: Option<Expiry>, other: Option<Expiry>) -> Option<Expiry> {
+    match (one, other) {
+        (Some(one), Some(other)) if other.at < one.at => Some(other),
+        (Some(one), _) => Some(one),
+        (None, other) => other,
     }
 }
 

@@ -31,10 +31,16 @@ impl<T> Once<T> {
     ///
     /// # Errors
     /// What `make` raised. The next one who asks tries again.
+    #[inline]
     pub fn get_or_try(&self, make: impl FnOnce() -> PyResult<T>) -> PyResult<&T> {
         if let Some(value) = self.0.get() {
             return Ok(value);
         }
+        self.offer(make)
+    }
+
+    #[cold]
+    fn offer(&self, make: impl FnOnce() -> PyResult<T>) -> PyResult<&T> {
         let value = make()?;
         Ok(self.0.get_or_init(|| value))
     }
@@ -45,6 +51,7 @@ impl<T: PyTypeCheck> Once<Py<T>> {
     ///
     /// # Errors
     /// What the import raised, or that it is not of this type.
+    #[inline]
     pub fn import<'a, 'py>(
         &'a self,
         py: Python<'py>,

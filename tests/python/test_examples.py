@@ -195,12 +195,11 @@ def test_an_example_is_short_and_says_what_it_is(name: str) -> None:
     assert "Runs offline" in source.partition('"""\n\n')[0]
 
 
-def test_the_list_says_what_each_is_about() -> None:
-    """The README of the folder has a line for each example: the first of its docstring."""
+def test_the_list_is_complete() -> None:
+    """The README of the folder has a line for each example and each application."""
     listed = re.findall(
-        r"^\| \[\d\d\]\((\w+)\.py\) \| (.*) \|$", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE
+        r"^\| \[?`(\w+)(?:\.py|/)`", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE
     )
-    sources = {name: (EXAMPLES / f"{name}.py").read_text("utf-8") for name in PRINTED}
-    assert listed == [
-        (name, source.partition("\n")[0].removeprefix('"""')) for name, source in sources.items()
-    ]
+    assert sorted(listed) == sorted(
+        [*PRINTED, *(path.parent.name for path in EXAMPLES.glob("*/__main__.py"))]
+    )

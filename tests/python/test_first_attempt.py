@@ -226,6 +226,28 @@ def test_a_copied_context_knows_the_attempt() -> None:
     act()
 
 
+def test_a_clock_outside_bounds_the_attempts_inside(clock: ManualClock) -> None:
+    """A transport inside of two attempts learns of the outer one's clock, whichever way the calls are made."""
+    patience: list[float | None] = []
+
+    @hf.Retry(2, backoff=None)
+    def inside() -> None:
+        scope = hf.current_attempt()
+        assert scope is not None
+        patience.append(scope._patience())
+
+    @hf.Pipeline(timeout=hf.Timeout(attempt=5.0), retry=hf.Retry(1))
+    def act() -> None:
+        clock.advance(2.0)
+        inside()
+
+    act()
+    with hf.priority("high"):
+        act()
+    inside()
+    assert patience == [3.0, 3.0, None]
+
+
 def test_a_deadline_is_handed_down() -> None:
     """A first attempt under a timeout hands its deadline to the calls inside of it."""
     left: list[float | None] = []

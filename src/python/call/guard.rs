@@ -9,6 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::awaitable::Way;
 use super::by_hand::ByHand;
 use super::raw::{Body, Class, Raw, Slot, Stop, Visit, Visitor as _, arguments, body, enter, getter, method};
 use super::{Callee, Colour, Hedging, Substitute, async_stream, coroutine, function, hedging, stream};
@@ -165,6 +166,8 @@ pub struct Guard {
     colour: Colour,
     /// The breaker, where it is all there is.
     pub(super) lone: Option<Arc<Breaker>>,
+    /// What the quick way of its coroutines has to see to.
+    pub(super) way: Way,
     /// That breaker's name, once a call was refused in it.
     refuser: OnceLock<Py<PyString>>,
 }
@@ -183,7 +186,9 @@ impl Guard {
         let py = owner.py();
         let lone = wiring.lone_breaker().map(Arc::clone);
         let hedged = wiring.hedging.is_some();
-        let guard = Self { wiring, owner: owner.unbind(), callee, colour, lone, refuser: OnceLock::new() };
+        let way = Way::of(&wiring.plan);
+        let guard =
+            Self { wiring, owner: owner.unbind(), callee, colour, lone, way, refuser: OnceLock::new() };
         let vectorcall = match colour {
             Colour::Function if hedged => hedging::function,
             Colour::Coroutine if hedged => hedging::coroutine,

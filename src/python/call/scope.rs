@@ -5,19 +5,19 @@
 //! also lend it to transports that can cut a stuck read: they learn here until when they may wait, and say
 //! here that they cut one.
 
-use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::context::{current, is_scopeless};
+pub use super::context::{enter, leave, replace, scoped, within};
 use crate::base::Dice as _;
 use crate::policy::limit::Priority;
 use crate::policy::timeout::{Expiry, Which};
 use crate::python::convert;
-use crate::python::once::{Once, intern};
-use crate::python::{apart, switches};
+use crate::python::once::intern;
+use crate::python::switches;
 use crate::runtime::clock;
 use crate::runtime::dice::ThreadDice;
 
@@ -42,8 +42,8 @@ impl Inherited {
 #[derive(Debug)]
 pub struct Scope {
     call_id: u64,
-    /// Random, drawn once per call.
-    salt: u64,
+    /// Random, drawn once per call, when somebody asks for it; 0 before.
+    salt: AtomicU64,
     number: u32,
     node: Option<Py<PyAny>>,
     inherited: Inherited,
@@ -61,6 +61,7 @@ impl Scope {
             HEIRLOOMS.fetch_add(1, Ordering::Relaxed);
         }
         let binding = Mutex::new(None);
+        let salt = AtomicU64::new(salt);
         Self { call_id, salt, number, node, inherited, binding, cut: AtomicBool::new(false), outer: None }
     }
 
@@ -84,8 +85,20 @@ impl Scope {
     }
 
     /// The identity of its call.
-    pub const fn id(&self) -> CallId {
-        (self.call_id, self.salt)
+    pub fn id(&self) -> CallId {
+        (self.call_id, self.salt())
+    }
+
+    fn salt(&self) -> u64 {
+        let drawn = self.salt.load(Ordering::Relaxed);
+        if drawn != 0 {
+            return drawn;
+        }
+        // Of two who draw at once the first one's stands.
+        let salt = ThreadDice.roll().max(1);
+        self.salt
+            .compare_exchange(0, salt, Ordering::Relaxed, Ordering::Relaxed)
+            .map_or_else(|first| first, |_| salt)
     }
 
     /// From now on this clock runs.
@@ -148,7 +161,7 @@ impl Scope {
     /// the same for the whole call.
     #[getter]
     fn idempotency_key(&self) -> String {
-        format!("holdfast-{:016x}-{:x}", self.salt, self.call_id)
+        format!("holdfast-{:016x}-{:x}", self.salt(), self.call_id)
     }
 
     /// How important its call is: "low", "normal" or "high".
@@ -216,13 +229,19 @@ pub fn priority_scope(py: Python<'_>, level: &Bound<'_, PyAny>) -> PyResult<Scop
     Scope::new(next_call_id(), 0, None, Inherited { priority, ..inherited(py)? }).within_another(py)
 }
 
-/// A call's number, which no other call of this process has, and a random word.
+/// A call's number, which no other call of this process has, and a random word; 0 for one not drawn yet.
 pub type CallId = (u64, u64);
 
 /// The identity of a new call.
 pub fn next_call_id() -> CallId {
+    let (number, _) = fresh_call_id();
+    (number, ThreadDice.roll())
+}
+
+/// The same, with its random word to be drawn when somebody asks for it.
+pub fn fresh_call_id() -> CallId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    (NEXT.fetch_add(1, Ordering::Relaxed), ThreadDice.roll())
+    (NEXT.fetch_add(1, Ordering::Relaxed), 0)
 }
 
 /// How many scopes there are with something to inherit. While there is none nobody needs to look. Whoever could
@@ -252,178 +271,4 @@ pub fn is_free(py: Python<'_>) -> bool {
 #[cold]
 fn inherits_nothing(py: Python<'_>) -> bool {
     inherited(py).is_ok_and(|inherited| inherited.is_nothing())
-}
-
-/// Are we inside of no scope at all?
-#[expect(unsafe_code, reason = "PyO3 has no context variables")]
-fn is_scopeless(py: Python<'_>) -> bool {
-    let Ok(variable) = variable(py) else { return false };
-    let mut found = ptr::null_mut();
-    // SAFETY: this is a live context variable, whose default is None. What is found is a new reference, or there is
-    // none and an exception is set, which whoever looks again will meet again.
-    unsafe {
-        if ffi::PyContextVar_Get(variable.as_ptr(), ptr::null_mut(), &raw mut found) < 0 {
-            ffi::PyErr_Clear();
-            return false;
-        }
-        ffi::Py_XDECREF(found);
-        found.is_null() || found == ffi::Py_None()
-    }
-}
-
-/// The scope that we are inside of.
-#[expect(unsafe_code, reason = "PyO3 has no context variables")]
-fn current(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let variable = variable(py)?;
-    let mut found = ptr::null_mut();
-    // SAFETY: this is a live context variable; what is found is a new reference, or null.
-    unsafe {
-        if ffi::PyContextVar_Get(variable.as_ptr(), ptr::null_mut(), &raw mut found) < 0 {
-            return Err(PyErr::fetch(py));
-        }
-        Ok(Bound::from_owned_ptr_or_opt(py, found))
-    }
-}
-
-/// Makes a scope the current one; the token by which it [ends](leave), or null with an exception set.
-///
-/// # Safety
-///
-/// This thread is attached, and the scope is alive.
-#[inline]
-#[expect(unsafe_code, reason = "PyO3 has no context variables")]
-pub unsafe fn enter(py: Python<'_>, scope: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    match variable(py) {
-        // SAFETY: this is a live context variable, and a live scope.
-        Ok(variable) => unsafe { ffi::PyContextVar_Set(variable.as_ptr(), scope) },
-        Err(error) => {
-            error.restore(py);
-            ptr::null_mut()
-        }
-    }
-}
-
-/// What was current before [`enter`] is so again: in the same context, for calls end in the order in which they
-/// began.
-///
-/// # Safety
-///
-/// This thread is attached, and no exception is set. The token is what `enter` gave, and is given away.
-#[inline]
-#[expect(unsafe_code, reason = "PyO3 has no context variables")]
-pub unsafe fn leave(py: Python<'_>, token: *mut ffi::PyObject) {
-    // SAFETY: this is a live context variable, and a live token of it.
-    unsafe {
-        if let Ok(variable) = variable(py)
-            && ffi::PyContextVar_Reset(variable.as_ptr(), token) < 0
-        {
-            // For want of memory, or because somebody has swapped the context under us: that one is not ours.
-            ffi::PyErr_WriteUnraisable(variable.as_ptr());
-        }
-        ffi::Py_DECREF(token);
-    }
-}
-
-/// Makes a scope, or what was there before one, the current one: an owned reference to what was there, or
-/// null with an exception set.
-///
-/// # Safety
-///
-/// This thread is attached, and the scope is alive.
-#[inline]
-#[expect(unsafe_code, reason = "PyO3 has no context variables")]
-pub unsafe fn swap(py: Python<'_>, scope: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    let variable = match variable(py) {
-        Ok(variable) => variable.as_ptr(),
-        Err(error) => {
-            error.restore(py);
-            return ptr::null_mut();
-        }
-    };
-    let mut outer = ptr::null_mut();
-    // SAFETY: this is a live context variable. It has a default, so that what it gives is a new reference. The
-    // token is not wanted: a generator may be closed in another context than it was begun in.
-    unsafe {
-        if ffi::PyContextVar_Get(variable, ptr::null_mut(), &raw mut outer) < 0 {
-            return ptr::null_mut();
-        }
-        let token = ffi::PyContextVar_Set(variable, scope);
-        if token.is_null() {
-            ffi::Py_XDECREF(outer);
-            return ptr::null_mut();
-        }
-        ffi::Py_DECREF(token);
-    }
-    outer
-}
-
-/// Makes what [`swap`] gave the current one again. No exception is set.
-///
-/// # Safety
-///
-/// This thread is attached; the reference is given away.
-#[inline]
-#[expect(unsafe_code, reason = "PyO3 has no context variables")]
-pub unsafe fn swap_back(py: Python<'_>, outer: *mut ffi::PyObject) {
-    // SAFETY: this is a live context variable. Setting it runs no Python code and fails only for want of memory,
-    // which leaves the scope as it is.
-    unsafe {
-        if let Ok(variable) = variable(py) {
-            let token = ffi::PyContextVar_Set(variable.as_ptr(), outer);
-            if token.is_null() {
-                ffi::PyErr_WriteUnraisable(outer);
-            } else {
-                ffi::Py_DECREF(token);
-            }
-        }
-        ffi::Py_DECREF(outer);
-    }
-}
-
-/// Runs `act` in a scope; none if that could not be entered. Either may leave an exception set.
-///
-/// # Safety
-///
-/// This thread is attached, no exception is set, and the scope is alive.
-#[inline]
-#[expect(unsafe_code, reason = "raw pointers")]
-pub unsafe fn scoped<R>(py: Python<'_>, scope: *mut ffi::PyObject, act: impl FnOnce() -> R) -> Option<R> {
-    // SAFETY: by the function's own contract; `outer` is an owned reference.
-    unsafe {
-        let outer = swap(py, scope);
-        if outer.is_null() {
-            return None;
-        }
-        let result = act();
-        if ffi::PyErr_Occurred().is_null() {
-            swap_back(py, outer);
-        } else {
-            // At interpreter shutdown there is no scope to go back to.
-            let _shutting_down = apart(|py| swap_back(py, outer));
-        }
-        Some(result)
-    }
-}
-
-/// The context variable `holdfast._scope.current`.
-fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static VARIABLE: Once<Py<PyAny>> = Once::new();
-    VARIABLE.import(py, "holdfast._scope", "current")
-}
-
-/// Runs `work` with `scope` as the current one, where there is a scope.
-pub fn within<R>(py: Python<'_>, scope: Option<&Py<Scope>>, work: impl FnOnce() -> R) -> PyResult<R> {
-    let Some(scope) = scope else { return Ok(work()) };
-    let outer = replace(py, scope.bind(py).as_any())?;
-    let result = work();
-    replace(py, outer.bind(py))?;
-    Ok(result)
-}
-
-/// Makes `scope` the current one; what was it before. By value, not by token: a generator may be closed in
-/// another context than it was begun in.
-pub fn replace(py: Python<'_>, scope: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    let outer = current(py)?.map_or_else(|| py.None(), Bound::unbind);
-    variable(py)?.call_method1(intern!(py, "set"), (scope,))?;
-    Ok(outer)
 }

@@ -83,13 +83,15 @@ impl Stream {
     /// Takes the state, for a step by the machine. A step meanwhile is refused, as a generator refuses it.
     fn take(&self) -> PyResult<State> {
         let executing = || PyValueError::new_err("generator already executing");
+        // Lane and state change together under the lock: a lane is never open without its state.
+        let mut place = self.state.lock();
         let open = self.lane.load(Ordering::Relaxed);
         let free = open != PASSING
             && self.lane.compare_exchange(open, SHUT, Ordering::Acquire, Ordering::Relaxed).is_ok();
         if !free {
             return Err(executing());
         }
-        self.state.lock().take().ok_or_else(executing)
+        place.take().ok_or_else(executing)
     }
 
     /// Puts the state back, and opens the lane where that will do for the next item.
@@ -98,7 +100,8 @@ impl Stream {
             State::Running(run) if run.passes() => run.inner.as_ptr().expose_provenance(),
             _ => SHUT,
         };
-        *self.state.lock() = Some(state);
+        let mut place = self.state.lock();
+        *place = Some(state);
         self.lane.store(open, Ordering::Release);
     }
 

@@ -203,10 +203,12 @@ impl AsyncStream {
 
     /// Takes the state, for a step by the machine; none while another one is under way.
     fn take(&self) -> Option<Shared> {
+        // Lane and state change together under the lock: a lane is never open without its state.
+        let mut place = self.shared.lock();
         if self.lane.load(Ordering::Relaxed) != SHUT {
             self.lane.compare_exchange(OPEN, SHUT, Ordering::Acquire, Ordering::Relaxed).ok()?;
         }
-        match std::mem::replace(&mut *self.shared.lock(), Shared::Busy) {
+        match std::mem::replace(&mut *place, Shared::Busy) {
             Shared::Busy => None,
             shared => Some(shared),
         }
@@ -214,7 +216,8 @@ impl AsyncStream {
 
     /// The step that is under way in the lane goes on by the machine.
     fn take_passing(&self) -> Option<Run> {
-        let taken = std::mem::replace(&mut *self.shared.lock(), Shared::Busy);
+        let mut place = self.shared.lock();
+        let taken = std::mem::replace(&mut *place, Shared::Busy);
         self.lane.store(SHUT, Ordering::Release);
         match taken {
             Shared::Open(run) => Some(run),
@@ -235,7 +238,8 @@ impl AsyncStream {
             self.scope.store(run.call.scope_pointer(), Ordering::Relaxed);
             lane = OPEN;
         }
-        *self.shared.lock() = shared;
+        let mut place = self.shared.lock();
+        *place = shared;
         self.lane.store(lane, Ordering::Release);
     }
 

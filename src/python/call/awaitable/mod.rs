@@ -26,7 +26,7 @@ mod inside;
 mod methods;
 mod quick;
 
-pub use quick::is_quick;
+pub use quick::{Way, is_quick};
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_void};
@@ -40,7 +40,7 @@ use pyo3::prelude::*;
 use super::Callee;
 use super::coroutine::{self, Resumption, State, Turn, advance};
 use super::guard::{Guard, packed};
-use super::raw::{Body, Class, Raw, Slot, Stop, Visit, body, enter, raise_stop, take_back};
+use super::raw::{Body, Class, Raw, Slot, Stop, Visit, body, enter, pass_on, raise_stop, take_back};
 use super::resume::Input;
 use super::under_way::Call;
 use crate::python::apart;
@@ -86,7 +86,7 @@ pub unsafe extern "C" fn quick<const KEEPS: bool>(
         let Callee::Function(function) = &body::<Guard>(guard).callee else {
             return packed(guard, args, nargsf, names, coroutine::call);
         };
-        let inner = ffi::PyObject_Vectorcall(function.as_ptr(), args, nargsf, names);
+        let inner = pass_on(function.as_ptr(), args, nargsf, names);
         if inner.is_null() {
             return inner;
         }

@@ -13,6 +13,7 @@ use crate::base::{Time, Verdict};
 use crate::pipeline::{Plan, Target};
 use crate::policy::timeout::Phase;
 use crate::python::call::coroutine::{State, recorded, suspend};
+use crate::python::call::raw::ticks;
 use crate::python::call::scope::{self, Inherited, Scope};
 use crate::python::call::{Callee, foreign, history};
 use crate::python::once::intern;
@@ -41,6 +42,53 @@ fn is_method(class: &Bound<'_, PyType>) -> bool {
             .is_ok_and(|module| module.eq("builtins").unwrap_or(false))
 }
 
+/// What a plan asks of the quick way, in one byte: fixed when the guard is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Way(u8);
+
+impl Way {
+    /// There is a breaker.
+    const BREAKER: u8 = 1;
+    /// There may be further attempts, or clocks: the attempt has a scope.
+    const SCOPE: u8 = 2;
+    /// There are clocks.
+    const CLOCKS: u8 = 4;
+    /// The breaker's rules ask when.
+    const TIMED: u8 = 8;
+    /// They do, and a few milliseconds matter to them.
+    const EXACT: u8 = 16;
+
+    /// That of a plan.
+    pub fn of(plan: &Plan) -> Self {
+        let breaker = Inside::breaker(plan);
+        let bits = [
+            (Self::BREAKER, breaker.is_some()),
+            (Self::SCOPE, plan.retry.is_some() || plan.timeout.is_on()),
+            (Self::CLOCKS, plan.timeout.is_on()),
+            (Self::TIMED, breaker.is_some_and(|breaker| breaker.needs_now())),
+            (Self::EXACT, breaker.is_some_and(|breaker| breaker.needs_now() && !breaker.bears_lag())),
+        ];
+        Self(bits.into_iter().filter(|(_, set)| *set).fold(0, |all, (bit, _)| all | bit))
+    }
+
+    #[inline]
+    const fn has(self, any: u8) -> bool {
+        self.0 & any != 0
+    }
+
+    /// The time that the breaker's doors are told.
+    #[inline]
+    fn present(self) -> Time {
+        if !self.has(Self::TIMED) {
+            Time::ZERO
+        } else if self.has(Self::EXACT) {
+            clock::now()
+        } else {
+            ticks::now()
+        }
+    }
+}
+
 /// The first step.
 ///
 /// # Safety
@@ -57,22 +105,20 @@ pub(super) unsafe fn begin(
     unsafe {
         let py = Python::assume_attached();
         let inside = &mut *awaitable.inside.get();
-        let plan = &*Arc::as_ptr(&inside.guard().wiring().plan);
         if arg != ffi::Py_None() || !foreign::is_none(py) || !scope::is_free(py) {
             return by_machine(awaitable, FRESH, arg, result);
         }
-        let more = plan.retry.is_some() || plan.timeout.is_on();
+        let plan = &*Arc::as_ptr(&inside.guard().wiring().plan);
+        let way = inside.guard().way;
+        // A deadline counts from here.
+        inside.began = if way.has(Way::SCOPE) { clock::now() } else { way.present() };
         if let Some(breaker) = Inside::breaker(plan) {
-            let now = if more || breaker.needs_now() { clock::now() } else { Time::ZERO };
-            inside.began = now;
-            inside.permit = breaker.admit_fast(now);
+            inside.permit = breaker.admit_fast(inside.began);
             if inside.permit.is_none() {
                 return by_machine(awaitable, FRESH, arg, result);
             }
-        } else if more {
-            inside.began = clock::now();
         }
-        if more && !equip(py, inside, plan) {
+        if way.has(Way::SCOPE) && !equip(py, inside, plan) {
             return given_up(awaitable);
         }
         resume(awaitable, arg, result)
@@ -84,7 +130,7 @@ pub(super) unsafe fn begin(
 unsafe fn equip(py: Python<'_>, inside: &mut Inside, plan: &Plan) -> bool {
     let deadline = plan.deadline(inside.began);
     let inherited = Inherited { deadline, ..Inherited::default() };
-    let scope = Scope::new(scope::next_call_id(), 1, None, inherited);
+    let scope = Scope::new(scope::fresh_call_id(), 1, None, inherited);
     if plan.timeout.is_on() {
         scope.wait_until(plan.timeout.binding(Phase::Answer, deadline, inside.began, inside.began));
     }
@@ -134,7 +180,7 @@ pub(super) unsafe fn resume(
                 awaitable.leave(DONE);
                 sent
             }
-            ffi::PySendResult::PYGEN_NEXT if (*inside).guard().wiring().plan.timeout.is_on() => {
+            ffi::PySendResult::PYGEN_NEXT if (*inside).guard().way.has(Way::CLOCKS) => {
                 armed(awaitable, result)
             }
             ffi::PySendResult::PYGEN_NEXT => {
@@ -149,23 +195,28 @@ pub(super) unsafe fn resume(
 /// A good answer is settled by the inline door; false if it came after its deadline.
 #[inline]
 fn settled(inside: &mut Inside) -> bool {
-    let permit = inside.permit.take();
-    let plan = &inside.guard().wiring().plan;
-    let breaker = Inside::breaker(plan);
-    let clocked = plan.timeout.is_on();
-    let now =
-        if clocked || breaker.is_some_and(|breaker| breaker.needs_now()) { clock::now() } else { Time::ZERO };
-    if clocked && plan.missed(inside.began, now).is_some() {
-        inside.permit = permit;
+    let way = inside.guard().way;
+    if way.has(Way::CLOCKS) && is_late(inside) {
         return false;
     }
-    if let Some((breaker, permit)) = breaker.zip(permit)
-        && let Err(permit) = breaker.settle_ok(permit, now)
+    let permit = inside.permit.take();
+    let plan = &inside.guard().wiring().plan;
+    if let Some((breaker, permit)) = Inside::breaker(plan).zip(permit)
+        && let Err(permit) = breaker.settle_ok(permit, way.present())
     {
         settle(breaker, permit, &Verdict::Ok);
     }
-    plan.deposit();
+    if way.has(Way::SCOPE) {
+        plan.deposit();
+    }
     true
+}
+
+/// Has the answer missed its deadline? Most are so early that the kernel's tick can tell, lag or no lag.
+fn is_late(inside: &Inside) -> bool {
+    let plan = &inside.guard().wiring().plan;
+    plan.missed(inside.began, ticks::now().after(ticks::MOST_LAG)).is_some()
+        && plan.missed(inside.began, clock::now()).is_some()
 }
 
 /// The value came after its deadline.

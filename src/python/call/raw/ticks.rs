@@ -4,8 +4,13 @@
 //! of it. A breaker whose spans are long enough not to care is asked by it. Where the system has no such clock, it
 //! is the exact one.
 
+use std::time::Duration;
+
 use crate::base::Time;
 use crate::runtime::clock;
+
+/// More than this it never lags behind the exact time, not even where a busy host holds the kernel's ticks up.
+pub const MOST_LAG: Duration = Duration::from_secs(1);
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[inline]
