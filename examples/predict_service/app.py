@@ -52,7 +52,7 @@ models = hf.FailoverManager(
     heartbeat=hf.Heartbeat(0.5, timeout=1.0, probe=hf.HttpProbe("/health")),
     breaker=hf.CircuitBreaker(failure_threshold=3, success_threshold=1, open_timeout=2.0),
     retry=3,
-    timeout=hf.Timeout(LONGEST_SECONDS, attempt=1.0),
+    timeout=hf.Timeout(LONGEST_SECONDS, attempt=2.0),
     bulkhead=limit,
     exhausted="fail_fast",
 )
