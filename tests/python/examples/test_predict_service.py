@@ -191,5 +191,5 @@ def test_its_files_are_short() -> None:
     """It is there to be read."""
     lengths = {path.name: len(path.read_text("utf-8").splitlines()) for path in Path(HERE).glob("*.py")}
     assert {
-        name: length for name, length in lengths.items() if length > (250 if name == "drive.py" else 110)
+        name: length for name, length in lengths.items() if length > (250 if name == "drive.py" else 120)
     } == {}
