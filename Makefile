@@ -137,7 +137,7 @@ fmt: $(TOOLS)
 types: mypy pyright stubtest
 
 mypy: $(TOOLS)
-	$(PY) -m mypy python/holdfast $(wildcard tests/python/typing) $(wildcard examples/*.py examples/*/__main__.py)
+	$(PY) -m mypy python/holdfast $(wildcard tests/python/typing) $(wildcard examples/*.py examples/*/__main__.py examples/*/drive.py)
 
 pyright: $(TOOLS)
 	$(PY) -m basedpyright --pythonpath $(PY)

@@ -176,6 +176,13 @@ impl Scope {
         self.inherited.deadline.map(|expiry| expiry.at.since(clock::now()).as_secs_f64())
     }
 
+    /// Seconds that this attempt may still take, not below 0: until its own clock, the call's deadline, or that of an
+    /// attempt around it, whichever is nearest. `None` while no clock runs.
+    #[getter]
+    fn attempt_time_left(&self) -> Option<f64> {
+        self.patience()
+    }
+
     /// Seconds a blocking read may still take, not below 0; `None` while no clock runs.
     #[pyo3(name = "_patience")]
     fn patience(&self) -> Option<f64> {
