@@ -81,7 +81,10 @@ class AdaptiveLimit(_Slots):
 
     It grows by one per round trip while calls succeed and every slot is in use, and is cut to seven tenths when the
     callee says that it is overloaded (429, 503, 529), at most once per round trip. Of latencies it knows only the time
-    to a stream's first content: when that doubles, the callee queues. (AIMD: Chiu and Jain, 1989.)
+    to a stream's first content: when a round trip's mean is twice what it takes without a queue, and 10 ms more, it is
+    cut by a tenth, or three if it is far too late. What it takes without a queue is the smallest such mean; it is
+    learned anew about every ten seconds, in one round trip with a quarter of the limit. (AIMD: Chiu and Jain, 1989;
+    the minimum: TCP Vegas, Brakmo and Peterson, 1995; the probe: BBR, Cardwell et al., 2016.)
 
     It stands wherever a :class:`Bulkhead` may: ``Pipeline(bulkhead=AdaptiveLimit())``.
 

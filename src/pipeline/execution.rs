@@ -179,15 +179,16 @@ impl Execution {
     }
 
     /// The stream's first content item is on its way to the caller: from now on nothing is tried again (A7).
-    pub fn commit(&mut self, now: Time) {
+    pub fn commit(&mut self, at: &mut Moment<'_>) {
+        let now = at.now;
         self.begun = true;
         if !std::mem::replace(&mut self.committed, true) {
             self.with_permit(|breaker, permit| breaker.first_item(permit, now));
             if let Some(flight) = &self.flight {
                 let wait = now.since(flight.began);
-                flight.passes.first_item(wait);
+                flight.passes.first_item(wait, now, at.out);
                 if let Held::Seat(_, seat) = &flight.seat {
-                    seat.passes.first_item(wait);
+                    seat.passes.first_item(wait, now, at.out);
                 }
             }
         }

@@ -274,9 +274,9 @@ impl Passes {
     }
 
     /// The first content of a stream has come, so long after the attempt began.
-    pub(super) fn first_item(&self, wait: Duration) {
+    pub(super) fn first_item(&self, wait: Duration, now: Time, out: &mut Outbox) {
         if let Some((limit, slot)) = &self.slot {
-            limit.first_item(slot, wait);
+            limit.first_item(slot, wait, now, out);
         }
     }
 

@@ -458,7 +458,7 @@ fn a7_after_the_first_item_nothing_is_tried_again() {
     let mut stage = Stage::new(Some(Arc::clone(&roster)));
     let (mut call, step) = stage.step(|at| Execution::start(Arc::clone(&plan), None, None, at));
     assert!(matches!(step, Step::Attempt(Attempt { number: 1, node: Some(NodeId(0)) })));
-    call.commit(stage.now);
+    stage.step(|at| call.commit(at));
     let step = stage.step(|at| call.record(&DOWN, at));
     assert!(matches!(step, Step::Finish(Finish::Raise)), "{step:?}");
     assert_eq!(roster.tally().failovers, 0);

@@ -9,7 +9,7 @@ use holdfast::base::{
 };
 use holdfast::pipeline::{Execution, Finish, Limits, Moment, Pause, Plan, Step, Target};
 use holdfast::policy::breaker::{Breaker, BreakerConfig};
-use holdfast::policy::limit::adaptive::{Aimd, AimdConfig};
+use holdfast::policy::limit::adaptive::{Aimd, AimdConfig, Change};
 use holdfast::policy::limit::{
     Concurrency, ConcurrencyConfig, Outcome, Place, Priority, Rate, RateConfig, rate,
 };
@@ -276,7 +276,8 @@ fn l5_only_a_late_first_token_is_a_complaint() {
     let law = aimd(10);
     let begins = |seconds: f64, n| {
         for _ in 0..n {
-            apply(law.first_token(law.epoch(), Duration::from_secs_f64(seconds)));
+            let wait = Duration::from_secs_f64(seconds);
+            let _change = law.first_token(law.epoch(), wait, Time::ZERO, true);
         }
         law.limit()
     };
@@ -290,10 +291,11 @@ fn l5_our_own_jitter_is_no_queue() {
     let law = aimd(10);
     for n in 0..200 {
         let wait = Duration::from_micros(if n % 2 == 0 { 500 } else { 8000 });
-        assert!(!law.first_token(law.epoch(), wait), "a few milliseconds are what a busy machine adds");
+        let change = law.first_token(law.epoch(), wait, at(f64::from(n)), false);
+        assert_eq!(change, Change::None, "a few milliseconds are what a busy machine adds");
     }
     for _ in 0..20 {
-        apply(law.first_token(law.epoch(), Duration::from_millis(60)));
+        let _change = law.first_token(law.epoch(), Duration::from_millis(60), at(200.0), false);
     }
     assert!(law.limit() < 10);
 }

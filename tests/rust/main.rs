@@ -7,5 +7,6 @@ mod life_of_a_heartbeat;
 mod life_of_a_restart;
 mod limits;
 mod metastable;
+mod queueing;
 mod race;
 mod turn;

@@ -168,7 +168,7 @@ fn a10_no_hedge_without_another_node_nor_beyond_the_attempts_nor_past_the_commit
 
     let plan = world.plan(None, fixed(Duration::ZERO, 1));
     let (mut call, _) = world.start(&plan);
-    call.commit(world.now);
+    world.at(|at| call.commit(at));
     assert_eq!(call.hedge_due(), None, "A7");
     world.at(|at| call.abandon(at));
     assert_eq!(world.in_flight(), 0);

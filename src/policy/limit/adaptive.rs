@@ -11,12 +11,14 @@
 //!   complaints are the same news, and cut nothing; their successes prove nothing about the new limit.
 //! - **It grows only when used** (RFC 7661): a success counts only if every slot was in use when it came.
 //! - **Only the time to the first token is a latency.** How long an answer takes is how long it is; when it begins
-//!   is how long it queued. If the recent mean is twice the usual one, that is a complaint too. Failures have no
-//!   latency: a fast one is no sign of speed.
+//!   is how long it queued. If a round's mean is twice what it takes without a queue (`latency.rs`),
+//!   that is a complaint too. It is more exact than a refusal, and cuts less: a tenth, or three if it is far too much.
+//!   Failures have no latency: a fast one is no sign of speed.
 
+use super::latency::{Advice, Latency};
 use super::lock::Lock;
-use crate::base::ConfigError;
 use crate::base::sync::{AtomicU64, Ordering};
+use crate::base::{ConfigError, Time};
 use std::time::Duration;
 
 /// `era:20 | limit:44`, the limit with 20 binary places.
@@ -24,8 +26,14 @@ const POINT: u32 = 20;
 const ONE: u64 = 1 << POINT;
 const LIMIT_BITS: u32 = 44;
 const LIMIT: u64 = (1 << LIMIT_BITS) - 1;
-/// A cut keeps seven tenths of the whole slots.
-const KEEP: (u64, u64) = (7, 10);
+/// A cut keeps seven tenths of the whole slots (all such numbers are per cent).
+const KEEP: u64 = 70;
+const PERCENT: u64 = 100;
+/// And this many if first tokens come a little too late: as much as keeps a callee busy that has just begun to queue.
+const KEEP_MOST: u64 = 90;
+/// What a probe leaves: a quarter. Half would not do, since a queue up to as long as the base is let be: a base that
+/// was learned in our own queue would never get better.
+const PROBE: u64 = 25;
 /// The highest maximum: more than any provider serves, and far from the word's end.
 pub const MOST: u32 = 1_000_000;
 
@@ -69,6 +77,26 @@ impl AimdConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epoch(u32);
 
+impl Epoch {
+    /// The one after the next cut. They are counted in as many bits as the word has for them.
+    pub(super) const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1) & ((1 << (u64::BITS - LIMIT_BITS)) - 1))
+    }
+}
+
+/// What became of the limit when a first token came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// It was cut: the callee queues.
+    Cut,
+    /// It was lowered for one round trip, to see what the callee takes without a queue.
+    Probe,
+    /// It is back to where it was before that.
+    Back,
+}
+
 /// A limit on its way. The instance is the state.
 #[derive(Debug)]
 pub struct Aimd {
@@ -101,27 +129,46 @@ impl Aimd {
     /// A call of `of` succeeded while every slot was in use. True if the limit has changed by a whole slot.
     #[must_use = "the slots must learn it"]
     pub fn succeeded(&self, of: Epoch) -> bool {
-        self.change(of, |now| (now + ONE * ONE / now).min(u64::from(self.config.maximum) << POINT), 0)
+        self.change(of, |now| (now + ONE * ONE / now).min(u64::from(self.config.maximum) << POINT), false)
     }
 
     /// A call of `of` was told that there are too many of us. True if the limit has changed by a whole slot.
     #[must_use = "the slots must learn it"]
     pub fn overloaded(&self, of: Epoch) -> bool {
-        let cut = |now| u64::from(whole(now)) * ONE * KEEP.0 / KEEP.1;
-        self.change(of, |now| cut(now).max(u64::from(self.config.minimum) << POINT), 1)
+        self.cut(of, KEEP)
     }
 
-    /// A stream of `of` brought its first token after `wait`. True if the limit has changed by a whole slot.
+    /// A stream of `of` brought its first token after `wait`; was every slot in use (`used`) when it came? Whenever
+    /// the limit changes a new round trip begins.
     #[must_use = "the slots must learn it"]
-    pub fn first_token(&self, of: Epoch, wait: Duration) -> bool {
-        if of != self.epoch() {
-            return false;
+    pub fn first_token(&self, of: Epoch, wait: Duration, now: Time, used: bool) -> Change {
+        let mut latency = self.latency.lock();
+        let word = self.word.load(Ordering::Acquire);
+        if epoch(word) != of {
+            return Change::None;
         }
-        let crowded = self.latency.lock().takes(wait);
-        crowded && self.overloaded(of)
+        let Some(advice) = latency.takes(of, whole(word & LIMIT), wait, now, used) else {
+            return Change::None;
+        };
+        let (changed, change) = match advice {
+            Advice::Cut => (self.cut(of, KEEP_MOST), Change::Cut),
+            Advice::CutDeep => (self.cut(of, KEEP), Change::Cut),
+            Advice::Probe => (self.cut(of, PROBE), Change::Probe),
+            Advice::Back(to) => (self.change(of, |now| now.max(u64::from(to) << POINT), true), Change::Back),
+        };
+        if changed {
+            return change;
+        }
+        latency.too_late();
+        Change::None
     }
 
-    fn change(&self, of: Epoch, law: impl Fn(u64) -> u64, epochs: u32) -> bool {
+    fn cut(&self, of: Epoch, keep: u64) -> bool {
+        let least = u64::from(self.config.minimum) << POINT;
+        self.change(of, |now| (u64::from(whole(now)) * ONE * keep / PERCENT).max(least), true)
+    }
+
+    fn change(&self, of: Epoch, law: impl Fn(u64) -> u64, begins: bool) -> bool {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let limit = word & LIMIT;
@@ -129,7 +176,7 @@ impl Aimd {
                 return false;
             }
             let new = law(limit);
-            let next = Epoch(of.0.wrapping_add(epochs));
+            let next = if begins { of.next() } else { of };
             let bits = u64::from(next.0) << LIMIT_BITS | new;
             match self.word.compare_exchange_weak(word, bits, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return whole(new) != whole(limit),
@@ -145,46 +192,4 @@ fn whole(limit: u64) -> u32 {
 
 const fn epoch(word: u64) -> Epoch {
     Epoch((word >> LIMIT_BITS) as u32)
-}
-
-/// How long first tokens take, lately and usually.
-///
-/// Both are exponentially weighted means. The usual one forgets slowly what it knew when things get slower, and
-/// quickly when they get faster: it stands for a callee that is not crowded.
-#[derive(Debug, Default)]
-struct Latency {
-    lately: f64,
-    usually: f64,
-    samples: u32,
-}
-
-impl Latency {
-    /// Before so many first tokens nothing is usual.
-    const FEW: u32 = 10;
-    const QUICK: f64 = 0.2;
-    const SLOW: f64 = 0.01;
-    /// From here on it is crowded: a queue as long as the work itself.
-    const CROWDED: f64 = 2.0;
-    /// And a queue of less than 10 ms is none: that late an event loop or a busy machine of our own may be.
-    const NOTICEABLE: f64 = 0.01;
-
-    /// Takes a wait in; is it crowded? After a yes it looks anew: one long queue is one piece of news.
-    fn takes(&mut self, wait: Duration) -> bool {
-        let wait = wait.as_secs_f64();
-        self.samples = self.samples.saturating_add(1);
-        if self.samples <= Self::FEW {
-            let share = 1.0 / f64::from(self.samples);
-            self.usually += (wait - self.usually) * share;
-            self.lately = self.usually;
-            return false;
-        }
-        self.lately += (wait - self.lately) * Self::QUICK;
-        let pace = if self.lately < self.usually { Self::QUICK } else { Self::SLOW };
-        self.usually += (self.lately - self.usually) * pace;
-        let crowded = self.lately > (self.usually * Self::CROWDED).max(self.usually + Self::NOTICEABLE);
-        if crowded {
-            self.lately = self.usually;
-        }
-        crowded
-    }
 }

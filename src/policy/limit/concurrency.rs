@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::adaptive::{Aimd, AimdConfig, Epoch};
+use super::adaptive::{Aimd, AimdConfig, Change, Epoch};
 use super::place::Place;
 use super::priority::Priority;
 use super::slots::{self, Slots};
@@ -230,12 +230,16 @@ impl Concurrency {
     }
 
     /// The first content of a stream has come: the one latency that tells of a queue (L5).
-    pub fn first_item(&self, slot: &Slot, wait: Duration) {
-        if let Some(law) = &self.law
-            && law.first_token(slot.epoch, wait)
-        {
+    pub fn first_item(&self, slot: &Slot, wait: Duration, now: Time, out: &mut Outbox) {
+        let Some(law) = &self.law else { return };
+        let change = law.first_token(slot.epoch, wait, now, self.is_full());
+        match change {
+            Change::None => {}
+            Change::Back => self.grow(law, out),
+            Change::Cut | Change::Probe => self.slots.cut(|| law.limit()),
+        }
+        if change == Change::Cut {
             self.cuts.fetch_add(1, Ordering::Relaxed);
-            self.slots.cut(|| law.limit());
         }
     }
 

@@ -10,6 +10,7 @@
 //! | `slots` | the counter of calls under way, and the line before it |
 //! | `concurrency` | the bulkhead (a fixed number of slots), and the limit that finds its own |
 //! | `adaptive` | the law by which that one grows and shrinks (AIMD) |
+//! | `latency` | what the times to the first token tell it about a queue at the callee |
 //! | `priority` | how important a call is, and what is kept from the least important |
 //! | `quota` | how much a rate limit allows |
 //! | `rate` | requests, or weighted permits such as tokens, per time (GCRA) |
@@ -24,6 +25,7 @@
 
 pub mod adaptive;
 pub mod concurrency;
+mod latency;
 mod lock;
 pub mod place;
 mod priority;

@@ -12,7 +12,7 @@ use pyo3::types::PyList;
 
 use super::raw::Visitor;
 use super::substitute::Kept;
-use super::under_way::Call;
+use super::under_way::{Call, moment};
 use crate::pipeline::Costs;
 use crate::python::once::intern;
 use crate::python::policies::Meter;
@@ -163,9 +163,10 @@ impl Call {
     /// An item is on its way to the consumer: the call is committed, and its lease renewed.
     pub fn handed(&mut self) {
         if let Some(execution) = &mut self.execution {
-            let now = clock::now();
-            execution.commit(now);
-            execution.progress(now);
+            moment(|at| {
+                execution.commit(at);
+                execution.progress(at.now);
+            });
         }
     }
 
