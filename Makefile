@@ -137,7 +137,7 @@ fmt: $(TOOLS)
 types: mypy pyright stubtest
 
 mypy: $(TOOLS)
-	$(PY) -m mypy python/holdfast $(wildcard tests/python/typing)
+	$(PY) -m mypy python/holdfast $(wildcard tests/python/typing) $(wildcard examples/*.py examples/*/__main__.py examples/*/drive.py)
 
 pyright: $(TOOLS)
 	$(PY) -m basedpyright --pythonpath $(PY)
@@ -247,6 +247,7 @@ limits: $(BUILT)
 	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet -r benches/limits/requirements.txt
 	.venvs/limits/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
 	.venvs/limits/bin/python -P benches/limits
+	.venvs/limits/bin/python benches/limits/capacity.py
 
 ## faults: real clients against every fault, and what each becomes under a guard (FAULTS=--only=stall for some)
 .PHONY: faults

@@ -25,10 +25,11 @@ except ConnectionError as error:
 
 # An outage: a hundred calls, none of which can succeed.
 budget = hf.RetryBudget(tokens=10)
-outage = hf.Retry(3, backoff=BACKOFF, budget=budget)(scripted(ConnectionError("down")))
+down = scripted(ConnectionError("down"))
+outage = hf.Retry(3, backoff=BACKOFF, budget=budget)(down)
 for _ in range(100):
     try:
         outage()
     except ConnectionError:
         continue
-print(f"100 calls made {outage.__wrapped__.calls} requests, not 300; budget left: {budget.available:.0f}")
+print(f"100 calls made {down.calls} requests, not 300; budget left: {budget.available:.0f}")

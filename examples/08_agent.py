@@ -7,6 +7,7 @@ Runs offline: a local server in the provider's place, every second request to wh
 """
 
 from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
@@ -33,7 +34,7 @@ with LocalServer("model", faults=Faults(status=503, every=2)) as server:
     guard = ResilienceMiddleware(retry=hf.Retry(3, backoff=0.01))
     agent = create_agent(model, tools=[get_weather], middleware=[guard])
 
-    state = agent.invoke({"messages": [("user", "How is the weather in Zürich?")]})
+    state = agent.invoke({"messages": [HumanMessage("How is the weather in Zürich?")]})
     for message in state["messages"]:
         print(f"{message.type:>5}: {message.text or [call['name'] for call in message.tool_calls]}")
 

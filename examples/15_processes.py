@@ -35,7 +35,14 @@ def who(node: hf.Node) -> str:
 
 
 recovered = threading.Event()
-manager.subscribe(lambda event: event.kind == "recovery_completed" and recovered.set())
+
+
+def listen(event: hf.Event) -> None:
+    if event.kind == "recovery_completed":
+        recovered.set()
+
+
+manager.subscribe(listen)
 
 with manager:
     print("both run:           ", [who() for _ in range(4)])

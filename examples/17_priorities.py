@@ -8,10 +8,13 @@ Runs offline: the model is a coroutine that takes a moment.
 
 import asyncio
 from collections import Counter
+from typing import Literal, TypeAlias
 
 import holdfast as hf
 
 limit = hf.Bulkhead(5, max_queue=15)
+Level: TypeAlias = Literal["low", "normal", "high"]
+
 served: Counter[str] = Counter()
 shed: Counter[str] = Counter()
 
@@ -22,7 +25,7 @@ async def answer(question: str) -> str:
     return f"an answer to {question!r}"
 
 
-async def ask(level: str) -> None:
+async def ask(level: Level) -> None:
     with hf.priority(level):
         try:
             await answer("What is a bulkhead?")
@@ -34,7 +37,9 @@ async def ask(level: str) -> None:
 
 async def main() -> None:
     # Forty at once, the unimportant ones first, for five places and a line of fifteen.
-    await asyncio.gather(*(ask(level) for level in ["low"] * 20 + ["normal"] * 10 + ["high"] * 10))
+    counts: dict[Level, int] = {"low": 20, "normal": 10, "high": 10}
+    arrivals = [level for level, count in counts.items() for _ in range(count)]
+    await asyncio.gather(*(ask(level) for level in arrivals))
 
 
 asyncio.run(main())

@@ -102,6 +102,12 @@ def paths() -> dict[str, tuple[Callable[[], object], int]]:
     everything = hf.Pipeline(
         retry=hf.Retry(2, backoff=hf.constant(0)), breaker=hf.CircuitBreaker(), timeout=30
     )
+    limited = hf.Pipeline(
+        retry=hf.Retry(2, backoff=None, budget=None),
+        breaker=hf.CircuitBreaker(failure_threshold=None),
+        bulkhead=hf.Bulkhead(4),
+        rate_limit=hf.RateLimit(10**9),
+    )
     call, holder, stream = patient(fine), Holder(), patient(items)
     refused, broken = shut(fine), patient(breaks)
 
@@ -128,7 +134,9 @@ def paths() -> dict[str, tuple[Callable[[], object], int]]:
         "abandoned generator": (abandoned, 20),
         "generator that is sent to": (sent, 20),
         "generator that breaks": (caught(lambda x: list(broken(x)), ValueError), 20),
-        "retry, breaker, timeout": (with_argument(everything(fine)), 20),
+        "retry, breaker, timeout": (with_argument(everything(fine)), 5),
+        "limits": (with_argument(limited(fine)), 5),
+        "limits, and a failure": (caught(limited(fails), ValueError), 100),
         "new guard": (lambda: patient(fine)(argument), 50),
     }
 

@@ -52,7 +52,7 @@ models = hf.FailoverManager(
     heartbeat=hf.Heartbeat(0.5, timeout=1.0, probe=hf.HttpProbe("/health")),
     breaker=hf.CircuitBreaker(failure_threshold=3, success_threshold=1, open_timeout=2.0),
     retry=3,
-    timeout=hf.Timeout(LONGEST_SECONDS, attempt=1.0),
+    timeout=hf.Timeout(LONGEST_SECONDS, attempt=2.0),
     bulkhead=limit,
     exhausted="fail_fast",
 )
@@ -64,11 +64,17 @@ http = httpx.AsyncClient(timeout=None)
 @models
 async def ask_a_model(node: hf.Node, text: str) -> Prediction:
     """Asks one model; the decorator says which, how often, and for how long."""
-    attempt = hf.current_attempt()
-    left = {"X-Timeout": f"{attempt.time_left:.3f}"} if attempt and attempt.time_left else {}
-    answer = await http.post(f"{node.address}/v1/predict", json={"text": text}, headers=left)
+    url = f"{node.address}/v1/predict"
+    answer = await http.post(url, json={"text": text}, headers=time_left())
     answer.raise_for_status()
     return Prediction(**answer.json(), model=node.name)
+
+
+def time_left() -> dict[str, str]:
+    """What the attempt may still take, for the model to know: after it nobody waits for its answer."""
+    attempt = hf.current_attempt()
+    left = attempt and attempt.attempt_time_left
+    return {} if left is None else {"X-Timeout": f"{left:.3f}"}
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ import httpx
 from langchain_core.runnables import RunnableLambda
 
 import holdfast as hf
-from search_engine.cluster import Settings
+from search_engine.cluster import BALANCERS, Settings
 from search_engine.havoc import Load, Tally, kill, kill_and_wait, nodes, until
 from search_engine.retriever import SearchRetriever, as_text
 
@@ -125,7 +125,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m search_engine")
     parser.add_argument("--shards", type=int, default=3)
     parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--balancer", default="round_robin")
+    parser.add_argument("--balancer", default="round_robin", choices=BALANCERS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="search-") as data:
         settings = Settings(Path(data), options.shards, options.replicas, options.balancer)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import httpx
 
@@ -25,6 +26,9 @@ REQUEST_SECONDS = 5.0
 ATTEMPT_SECONDS = 2.0
 IN_FLIGHT_PER_WORKER = 100
 
+Balancer: TypeAlias = Literal["round_robin", "least_connections"]
+BALANCERS: tuple[Balancer, ...] = get_args(Balancer)
+
 log = logging.getLogger("search_engine")
 
 
@@ -36,14 +40,14 @@ class Settings:
         data: The folder of the indexes.
         shards: Into how many parts the documents are divided.
         replicas: How many workers have the same part.
-        balancer: `round_robin`, `least_connections`, or another of `hf.FailoverManager`.
+        balancer: In turn, or the worker with the fewest queries in flight.
         delay: Seconds that each search takes longer, to try out what happens when they are slow.
     """
 
     data: Path
     shards: int = 3
     replicas: int = 2
-    balancer: str = "round_robin"
+    balancer: Balancer = "round_robin"
     delay: float = 0.0
 
     def index_of(self, shard: int, replica: int) -> Path:
@@ -139,11 +143,11 @@ class Cluster:
 
     def _make_indexes(self) -> list[str]:
         """Divides the documents, writes each shard's index once and copies it to its replicas."""
-        documents = list(corpus.documents())
+        documents = corpus.documents()
         self.documents = len(documents)
         return [self._make_index(shard, documents) for shard in range(self.settings.shards)]
 
-    def _make_index(self, shard: int, documents: list[corpus.Document]) -> str:
+    def _make_index(self, shard: int, documents: Sequence[corpus.Document]) -> str:
         first, *others = (self.settings.index_of(shard, replica) for replica in range(self.settings.replicas))
         first.parent.mkdir(parents=True, exist_ok=True)
         sha256 = index.build(first, documents[shard :: self.settings.shards])

@@ -6,6 +6,7 @@ import ast
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,11 +24,16 @@ class Document:
     text: str
 
 
-def documents() -> Iterator[Document]:
+@cache
+def documents() -> tuple[Document, ...]:
     """Every docstring of a module, class or function, in the same order each time.
 
     The sources are parsed, not imported: nothing of them runs.
     """
+    return tuple(_documents())
+
+
+def _documents() -> Iterator[Document]:
     library = Path(sysconfig.get_path("stdlib"))
     for folder in FOLDERS:
         for path in sorted((library / folder).glob("*.py")):

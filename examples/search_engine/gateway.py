@@ -21,7 +21,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
-from search_engine.cluster import Cluster, Settings
+from search_engine.cluster import BALANCERS, Cluster, Settings
 
 
 class Query(BaseModel):
@@ -100,9 +100,7 @@ def main() -> None:
     )
     parser.add_argument("--shards", type=int, default=3)
     parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument(
-        "--balancer", default="round_robin", choices=["round_robin", "least_connections", "p2c"]
-    )
+    parser.add_argument("--balancer", default="round_robin", choices=BALANCERS)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that each search takes longer")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

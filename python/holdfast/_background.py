@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import inspect
 import logging
 import os
@@ -26,7 +27,6 @@ TYPE_CHECKING = False  # not from `typing`, which would load `re` and more at im
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Coroutine
-    from concurrent.futures import Future
     from typing import Any
 
     from holdfast._home import Home
@@ -48,7 +48,7 @@ class Task:
     Called by the thread that takes errands; it begins the work elsewhere and returns at once.
     """
 
-    __slots__ = ("_argument", "_busy", "_function", "_future", "_home", "_is_async")
+    __slots__ = ("_argument", "_at", "_busy", "_function", "_home", "_is_async", "_running")
 
     def __init__(self, function: Callable[[Any], Any], argument: Any, home: Home) -> None:
         self._function = function
@@ -56,12 +56,13 @@ class Task:
         self._home = home
         self._is_async = is_async(function)
         self._busy = False
-        self._future: Future[None] | None = None
+        self._at: AbstractEventLoop | None = None
+        self._running: asyncio.Task[None] | None = None
 
     def __call__(self, order: _native.Order) -> None:
         match order.what:
             case "do" if self._is_async:
-                self._future = asyncio.run_coroutine_threadsafe(self._await(order), self._loop())
+                self._send(order)
             case "do" if self._busy:
                 order.done("timeout")  # of the time before: it has not come back yet
             case "do":
@@ -71,8 +72,10 @@ class Task:
                 self._loop().call_soon_threadsafe(order.awake)
             case "look":
                 order.awake()
-            case "stop" if self._future is not None:
-                self._future.cancel()
+            case "stop" if self._at is not None:
+                # A loop that is closed has nothing left to cancel.
+                with contextlib.suppress(RuntimeError):
+                    self._at.call_soon_threadsafe(self._cancel)
 
     def _loop(self) -> AbstractEventLoop:
         return self._home.loop or _own_loop.get()
@@ -86,13 +89,29 @@ class Task:
         else:
             if inspect.iscoroutine(answer):  # a plain function that hands out a coroutine
                 self._is_async = True
-                self._future = asyncio.run_coroutine_threadsafe(self._await(order, answer), self._loop())
+                try:
+                    self._send(order, answer)
+                except RuntimeError:  # the loop has been closed
+                    answer.close()
+                    order.done("timeout")
             else:
                 order.done(problem_of(answer))
         finally:
             self._busy = False
 
-    async def _await(self, order: _native.Order, work: Coroutine[Any, Any, Any] | None = None) -> None:
+    def _send(self, order: _native.Order, work: Coroutine[Any, Any, Any] | None = None) -> None:
+        self._at = self._loop()
+        self._at.call_soon_threadsafe(self._begin, order, work)
+
+    def _begin(self, order: _native.Order, work: Coroutine[Any, Any, Any] | None) -> None:
+        # On the loop itself: a coroutine that is on its way to a loop that ends would never be awaited.
+        self._running = asyncio.get_running_loop().create_task(self._await(order, work))
+
+    def _cancel(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _await(self, order: _native.Order, work: Coroutine[Any, Any, Any] | None) -> None:
         order.begun()
         try:
             answer = await (self._function(self._argument) if work is None else work)
@@ -172,6 +191,8 @@ class _OwnLoop:
     @staticmethod
     def _run(loop: AbstractEventLoop) -> None:
         loop.run_forever()
+        # What was on its way here is begun, and then ended like the rest.
+        loop.run_until_complete(asyncio.sleep(0))
         if pending := asyncio.all_tasks(loop):
             for task in pending:
                 task.cancel()

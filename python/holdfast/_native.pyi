@@ -821,6 +821,9 @@ class Scope:
     @property
     def time_left(self) -> float | None:
         """Seconds until the whole call's deadline, not below 0; `None` without one."""
+    @property
+    def attempt_time_left(self) -> float | None:
+        """Seconds that this attempt may still take, by its own clock or the call's; `None` while no clock runs."""
     def _patience(self) -> float | None: ...
     def _cut(self) -> bool: ...
 

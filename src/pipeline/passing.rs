@@ -9,25 +9,22 @@ use std::task::Waker;
 use super::Limits;
 use super::gates::Passes;
 use crate::base::{Outbox, Time, Verdict};
-use crate::policy::limit::{Ration, Slot};
-
-/// How many rates a call can pass without a list: requests and tokens, and one more.
-const RATES: usize = 3;
+use crate::policy::limit::Slot;
 
 /// What a first attempt has taken from its limits in passing, without the machine.
 #[derive(Debug, Default)]
 pub struct Taken {
-    rations: [Option<Ration>; RATES],
+    /// A ration of one from so many of the rates, the first ones.
+    rates: usize,
     slot: Option<Slot>,
 }
 
-impl Limits {
-    /// Can a call take all of them in passing?
-    #[must_use]
-    pub fn are_few(&self) -> bool {
-        self.rates.len() <= RATES
-    }
+impl Taken {
+    /// Nothing.
+    pub const NOTHING: Self = Self { rates: 0, slot: None };
+}
 
+impl Limits {
     /// May the time lag behind by a few milliseconds, as far as they are concerned?
     #[must_use]
     pub fn bear_lag(&self) -> bool {
@@ -35,40 +32,34 @@ impl Limits {
     }
 
     /// Passes them all, if nobody waits and nothing is short. The call is one of normal importance, and weighs one at
-    /// each rate; there are [few](Limits::are_few). `now` is looked at by the rates, `exact` by a slot where it is the
-    /// last one.
-    ///
-    /// # Errors
-    /// What was taken before the gate that is shut: [give it back](Limits::give_back), and ask the machine.
+    /// each rate. `now` is looked at by the rates, `exact` by a slot where it is the last one. False: a gate is shut,
+    /// [give back](Limits::give_back) what was taken before it, and ask the machine.
+    #[must_use]
     #[inline]
-    pub fn take(&self, now: Time, exact: impl FnOnce() -> Time) -> Result<Taken, Taken> {
-        let mut taken = Taken::default();
-        for (rate, place) in self.rates.iter().zip(&mut taken.rations) {
-            *place = rate.take_one(now);
-            if place.is_none() {
-                return Err(taken);
+    pub fn take(&self, taken: &mut Taken, now: Time, exact: impl FnOnce() -> Time) -> bool {
+        for rate in &self.rates {
+            if !rate.take_one(now) {
+                return false;
             }
+            taken.rates += 1;
         }
-        if let Some(limit) = &self.concurrency {
-            taken.slot = limit.take(exact);
-            if taken.slot.is_none() {
-                return Err(taken);
-            }
-        }
-        Ok(taken)
+        let Some(limit) = &self.concurrency else { return true };
+        taken.slot = limit.take(exact);
+        taken.slot.is_some()
     }
 
-    /// The attempt was served: its rations are used, its slot comes free; whom to wake.
-    ///
-    /// # Errors
-    /// What was taken, if the limit wants to know more: [let it land](Limits::land).
+    /// The attempt was served: its rations are used, its slot comes free; whom to wake. None if the limit wants to know
+    /// more: [let it land](Limits::land).
+    #[must_use]
     #[inline]
-    pub fn served(&self, taken: Taken, exact: impl FnOnce() -> Time) -> Result<Option<Waker>, Taken> {
-        match (&self.concurrency, taken.slot) {
-            (Some(limit), Some(slot)) => limit
-                .release_fast(slot, exact)
-                .map_err(|slot| Taken { rations: taken.rations, slot: Some(slot) }),
-            _ => Ok(None),
+    pub fn served(&self, taken: &mut Taken, exact: impl FnOnce() -> Time) -> Option<Option<Waker>> {
+        let (Some(limit), Some(slot)) = (&self.concurrency, taken.slot.take()) else { return Some(None) };
+        match limit.release_fast(slot, exact) {
+            Ok(waker) => Some(waker),
+            Err(slot) => {
+                taken.slot = Some(slot);
+                None
+            }
         }
     }
 
@@ -84,9 +75,11 @@ impl Limits {
 
     /// What was taken in passing, as the machine has it.
     pub(super) fn passes(&self, taken: Taken) -> Passes {
-        let rations = self.rates.iter().zip(taken.rations);
-        let rations = rations.filter_map(|(rate, ration)| Some((Arc::clone(rate), 1.0, ration?)));
+        let rates = self.rates.iter().take(taken.rates);
         let slot = self.concurrency.as_ref().zip(taken.slot);
-        Passes::of(rations.collect(), slot.map(|(limit, slot)| (Arc::clone(limit), slot)))
+        Passes::of(
+            rates.map(|rate| (Arc::clone(rate), 1.0, rate.one())).collect(),
+            slot.map(|(limit, slot)| (Arc::clone(limit), slot)),
+        )
     }
 }

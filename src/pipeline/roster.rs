@@ -121,6 +121,7 @@ impl Roster {
     /// The breaker of `node`, if nodes have breakers.
     #[must_use]
     pub fn breaker(&self, node: NodeId) -> Option<Arc<Breaker>> {
+        self.template.as_ref()?;
         let breakers = self.breakers.read();
         let at = breakers.binary_search_by_key(&node, |(id, _)| *id).ok()?;
         Some(Arc::clone(&breakers[at].1))
@@ -141,6 +142,10 @@ impl Roster {
         costs: &Costs,
         at: &mut Moment<'_>,
     ) -> Option<Seat> {
+        if self.template.is_none() && !self.limited.load(Ordering::Acquire) {
+            let node = self.pool.pick_unasked(key, exclude, at.now, at.dice)?;
+            return Some(Seat { node, permit: None, passes: Passes::default() });
+        }
         let mut refused = exclude.to_vec();
         loop {
             let admissible = &mut |id| self.admissible(id, costs, at.now);

@@ -61,6 +61,8 @@ use pick::Wish;
 pub struct Pool {
     members: Mutex<Members>,
     source: Source,
+    /// Does somebody outside choose among the candidates?
+    outside: bool,
 }
 
 /// What a pool has lived through, nodes that left included.
@@ -108,7 +110,8 @@ impl Pool {
         for node in nodes {
             members.join(node)?;
         }
-        Ok(Self { members: Mutex::new(members), source })
+        let outside = config.balancer == Strategy::Outside;
+        Ok(Self { members: Mutex::new(members), source, outside })
     }
 
     /// Who speaks in its events.
@@ -170,10 +173,23 @@ impl Pool {
         }
     }
 
+    /// The same where nobody beside the pool has a say.
+    pub fn pick_unasked(
+        &self,
+        key: Option<&str>,
+        exclude: &[NodeId],
+        now: Time,
+        dice: &mut dyn Dice,
+    ) -> Option<NodeId> {
+        let mut members = self.members.lock();
+        let node = members.propose(Wish { key, refused: &[exclude] }, now, dice)?;
+        members.enter(node, now).then_some(node)
+    }
+
     /// Does somebody outside choose among the candidates?
     #[must_use]
-    pub fn is_balanced_outside(&self) -> bool {
-        self.members.lock().tiers.strategy() == Strategy::Outside
+    pub const fn is_balanced_outside(&self) -> bool {
+        self.outside
     }
 
     /// Everybody whom a call may ask, of the lowest tier with somebody, for the choice of somebody outside.

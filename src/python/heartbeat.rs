@@ -143,7 +143,9 @@ impl Pulse {
             errands::ensure_thread();
         }
         // What it finds out is to be heard of even if nobody calls meanwhile.
-        events::ensure_delivery();
+        if !self.roster.pool().is_unwatched() {
+            events::ensure_delivery();
+        }
         Ok(())
     }
 

@@ -71,7 +71,8 @@ impl InFlight {
     /// A call starts. False if it cannot be followed (a straggler of an earlier era, or a million starts
     /// in one bucket): then it must not [`leave`](Self::leave).
     #[must_use]
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call costs as much")]
     pub fn enter(&self, era: Era, start: Time) -> bool {
         let (bucket, tick) = self.at(start);
         if bucket.latest.load(Ordering::Relaxed) < start.as_nanos() {
@@ -112,7 +113,8 @@ impl InFlight {
     }
 
     /// A call that started at `start` in `era` has ended.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call costs as much")]
     pub fn leave(&self, era: Era, start: Time) {
         let (bucket, tick) = self.at(start);
         let mut word = bucket.count.load(Ordering::Relaxed);

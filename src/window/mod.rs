@@ -89,7 +89,8 @@ impl Window {
     /// Remembers one call that ended well at `now`, unless a failure or a slow call is remembered: then it says
     /// false, and whoever looks at the rates remembers it.
     #[must_use]
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call costs as much")]
     pub fn record_good(&self, era: Era, now: Time) -> bool {
         match self {
             Self::Timed(timed) => timed.record_good(era, now),

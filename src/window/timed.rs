@@ -100,7 +100,8 @@ impl Timed {
 
     /// Remembers one good call that ended at `now`, unless [`any_bad`](Timed::any_bad) is remembered; whether it did.
     #[must_use]
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call costs as much")]
     pub fn record_good(&self, era: Era, now: Time) -> bool {
         let place = self.place(era, now);
         if self.has_bad(place) {

@@ -218,6 +218,38 @@ async def test_a5_the_time_left_reaches_each_attempt(clock: ManualClock) -> None
     assert hf.current_attempt() is None
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a5_an_attempt_knows_what_it_may_take_itself(clock: ManualClock, asynchronous: bool) -> None:
+    """`attempt_time_left` is by the nearest clock: the attempt's own, the call's, or that of an attempt around it."""
+    seen: list[float | None] = []
+
+    def look() -> None:
+        here = hf.current_attempt()
+        assert here is not None
+        seen.append(here.attempt_time_left)
+        if here.number < 3:
+            clock.advance(4.0)
+            raise ConnectionError
+
+    def plain() -> None:
+        look()
+
+    async def coroutine() -> None:
+        look()
+
+    async def run(pipeline: hf.Pipeline) -> list[float | None]:
+        seen.clear()
+        await pipeline.acall(coroutine) if asynchronous else pipeline.call(plain)
+        return seen
+
+    again = hf.Retry(3, backoff=0.0, budget=None)
+    both = hf.Pipeline(retry=again, timeout=hf.Timeout(10.0, attempt=5.0))
+    assert await run(both) == [pytest.approx(5.0), pytest.approx(5.0), pytest.approx(2.0)]
+    attempt_alone = hf.Pipeline(retry=again, timeout=hf.Timeout(attempt=5.0))
+    assert await run(attempt_alone) == [pytest.approx(5.0)] * 3
+    assert await run(hf.Pipeline(retry=again)) == [None] * 3
+
+
 def test_a5_a_slow_sync_function_is_not_interrupted_and_not_tried_again(clock: ManualClock) -> None:
     """A failure that comes after the deadline ends the call; a value that comes late is returned, or refused."""
     act = Flaky(99)

@@ -193,3 +193,13 @@ def test_an_example_is_short_and_says_what_it_is(name: str) -> None:
     assert len(source.splitlines()) <= 80
     assert source.startswith('"""')
     assert "Runs offline" in source.partition('"""\n\n')[0]
+
+
+def test_the_list_is_complete() -> None:
+    """The README of the folder has a line for each example and each application."""
+    listed = re.findall(
+        r"^\| \[?`(\w+)(?:\.py|/)`", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert sorted(listed) == sorted(
+        [*PRINTED, *(path.parent.name for path in EXAMPLES.glob("*/__main__.py"))]
+    )

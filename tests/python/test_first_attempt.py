@@ -226,6 +226,28 @@ def test_a_copied_context_knows_the_attempt() -> None:
     act()
 
 
+def test_a_clock_outside_bounds_the_attempts_inside(clock: ManualClock) -> None:
+    """A transport inside of two attempts learns of the outer one's clock, whichever way the calls are made."""
+    patience: list[float | None] = []
+
+    @hf.Retry(2, backoff=None)
+    def inside() -> None:
+        scope = hf.current_attempt()
+        assert scope is not None
+        patience.append(scope._patience())
+
+    @hf.Pipeline(timeout=hf.Timeout(attempt=5.0), retry=hf.Retry(1))
+    def act() -> None:
+        clock.advance(2.0)
+        inside()
+
+    act()
+    with hf.priority("high"):
+        act()
+    inside()
+    assert patience == [3.0, 3.0, None]
+
+
 def test_a_deadline_is_handed_down() -> None:
     """A first attempt under a timeout hands its deadline to the calls inside of it."""
     left: list[float | None] = []
@@ -247,6 +269,24 @@ def test_a_deadline_is_handed_down() -> None:
 
 
 # ---- limits ----
+
+
+def test_the_clock_of_the_attempt_around_it_runs_too(clock: ManualClock) -> None:
+    """A call inside an attempt may wait as long as the nearer of both clocks allows, the attempt's or its own."""
+
+    @hf.Timeout(5.0)
+    def inner() -> float | None:
+        scope = hf.current_attempt()
+        assert scope is not None
+        return scope._patience()
+
+    @hf.Timeout(attempt=0.3)
+    def outer() -> float | None:
+        clock.advance(0.1)
+        return inner()
+
+    assert outer() == pytest.approx(0.2)
+    assert inner() == pytest.approx(5.0)
 
 
 def test_l2_what_is_refused_costs_no_quota() -> None:

@@ -334,3 +334,100 @@ def test_when_every_replica_fails_the_error_is_the_users_own() -> None:
     with pytest.raises(ConnectionError, match="b") as caught:
         carry(lambda: manager.areplicate(2))
     assert len(hf.history(caught.value)) == 2
+
+
+# ---- whom a hedge asks ----
+
+
+def test_a10_a_hedge_of_a_sticky_call_goes_elsewhere_and_the_key_stays() -> None:
+    """Exclusion before affinity (P13): the hedge is for another node, and the next call of the key for its own."""
+    slow, quick = Slow(1.0, "slow"), Slow(0.1, "quick")
+    manager = manager_of(
+        slow,
+        quick,
+        hedge=hf.Hedge(0.5, safe=everything),
+        balancer="sticky",
+        sticky_key=lambda args, _kwargs: args[0],
+    )
+    home = next(key for key in map(str, range(100)) if slow_is_asked(manager, slow, key))
+    for _ in range(3):
+        before = slow.calls
+        assert carry(lambda: manager.acall(home))[0] == "quick"
+        assert slow.calls == before + 1
+
+
+def slow_is_asked(manager: hf.FailoverManager, slow: Slow, key: str) -> bool:
+    before = slow.calls
+    carry(lambda: manager.acall(key))
+    return slow.calls > before
+
+
+def test_a10_a_hedge_beside_a_balancer_of_the_users_own() -> None:
+    """The balancer picks for the call; the hedge goes to another node, and the balancer is not asked again."""
+    asked: list[list[str]] = []
+
+    class First:
+        def pick(self, candidates: list[hf.NodeView]) -> str:
+            asked.append([view.name for view in candidates])
+            return "a"
+
+    slow, quick = Slow(1.0, "slow"), Slow(0.1, "quick")
+    manager = manager_of(slow, quick, hedge=hf.Hedge(0.5, safe=everything), balancer=First())
+    assert carry(lambda: manager.acall())[0] == "quick"
+    assert (slow.calls, quick.calls, asked) == (1, 1, [["a", "b"]])
+
+
+def test_a10_nothing_is_hedged_in_panic() -> None:
+    """While less than half of the nodes is healthy every second attempt would be one too many."""
+    slow, quick = Slow(1.0, "slow"), Slow(0.1, "quick")
+    manager = manager_of(
+        slow,
+        quick,
+        Slow(1.0),
+        Slow(1.0),
+        hedge=hf.Hedge(0.5, safe=everything),
+        panic_below=0.5,
+        balancer="round_robin",
+    )
+    assert carry(lambda: manager.acall())[0] == "quick"
+    asked, hedged = slow.calls, quick.calls
+    with record_events(manager, ["hedge_started", "panic_entered"]) as events:
+        for name in "bcd":
+            manager.report(name, ok=False, reason="gone")
+        for _ in range(8):
+            carry(lambda: manager.acall())
+    assert [event.kind for event in events] == ["panic_entered"]
+    assert (slow.calls - asked, quick.calls - hedged) == (2, 2), "each in turn, and none beside another"
+
+
+def test_a12_cancelled_losers_keep_the_delay_from_sinking() -> None:
+    """A12: with every tenth answer slow and cut short by its hedge, the 80th percentile stays where it was."""
+    seconds = iter([0.1] * 9 + [5.0])
+    times: list[float] = []
+
+    async def first(*_args: object) -> str:
+        nonlocal seconds
+        wait = next(seconds, None)
+        if wait is None:
+            seconds = iter([0.1] * 9 + [5.0])
+            wait = next(seconds)
+        times.append(wait)
+        await pause(wait)
+        return "first"
+
+    hedge = hf.Hedge("p95", safe=True)
+    manager = hf.FailoverManager(
+        [hf.Node("a", first), hf.Node("b", Slow(0.1, "second"), tier=1)],
+        hedge=hedge,
+        retry=hf.Retry(2, budget=None),
+    )
+
+    async def many() -> None:
+        for _ in range(100):
+            await manager.acall()
+
+    carry(many, seconds=200.0, step=0.1)
+    assert max(times) == 5.0
+    assert hedge.delay is None or hedge.delay > 0.15, (
+        "left out, the losers would let it sink to the quick ones' 0.1"
+    )

@@ -285,6 +285,19 @@ fn l5_only_a_late_first_token_is_a_complaint() {
     assert!(begins(3.0, 10) < 10, "as long again and more is one");
 }
 
+#[test]
+fn l5_our_own_jitter_is_no_queue() {
+    let law = aimd(10);
+    for n in 0..200 {
+        let wait = Duration::from_micros(if n % 2 == 0 { 500 } else { 8000 });
+        assert!(!law.first_token(law.epoch(), wait), "a few milliseconds are what a busy machine adds");
+    }
+    for _ in 0..20 {
+        apply(law.first_token(law.epoch(), Duration::from_millis(60)));
+    }
+    assert!(law.limit() < 10);
+}
+
 fn concurrency(limit: u32, max_queue: u32, adaptive: bool) -> Arc<Concurrency> {
     let adaptive = adaptive.then_some(AimdConfig { initial: limit, minimum: 1, maximum: 64 });
     let config = ConcurrencyConfig { limit, max_queue, queue_timeout: None, adaptive }.validate().unwrap();

@@ -63,13 +63,13 @@ class Figures:
         }
         return dict(sorted(told.items(), key=lambda item: item[1]))
 
+    def peers(self, row: dict[str, Any]) -> set[str]:
+        """The libraries that a row holds beside ours; other variants are described in words."""
+        return {name for name in row.get("ns", {}) if name not in NOT_PEERS and " " not in name}
+
     def compared(self) -> list[tuple[str, dict[str, float]]]:
         """The rows that have peers."""
-        return [
-            (row["name"], self.added(row))
-            for row in self.rows()
-            if any(name not in NOT_PEERS for name in row.get("ns", {}))
-        ]
+        return [(row["name"], self.added(row)) for row in self.rows() if self.peers(row)]
 
     def off(self, name: str) -> list[float]:
         """Milliseconds that the intervals between beats were off the period, of `ours` or `asyncio`."""
@@ -89,14 +89,15 @@ class Figures:
         told = []
         for start, text in (
             ("breaker on f(), success", "added to a call by a breaker"),
-            ("retry + breaker", "added by retry, breaker and deadline to an async call"),
+            (
+                "retry + breaker + total timeout on async",
+                "added by retry, breaker and deadline to an async call",
+            ),
         ):
             if row := self.row(start):
                 told.append((f"{self.added(row)[OURS]:.0f} ns", text))
         if langchain := self.data.get("langchain"):
-            told.append(
-                (f"{langchain['invoke']['with_resilience']:.1f} µs", "added to a chat model's invoke")
-            )
+            told.append((micros(langchain["invoke"]["with_resilience"]), "added to a chat model's invoke"))
         if off := self.off("ours"):
             told.append(
                 (f"{percentile(off, 99):.1f} ms", "p99 of heartbeat jitter while the GIL is held for 300 ms")
@@ -112,6 +113,11 @@ class Figures:
             wrong = sum(bool(cell["wrong"]) for cell in cells)
             told.append((f"{wrong} of {len(cells)}", "faults that a client met went wrong"))
         return told
+
+
+def micros(figure: float) -> str:
+    """Microseconds; what is below one is not told apart from nothing by this measure."""
+    return f"{figure:.1f} µs" if figure >= 1 else "< 1 µs"
 
 
 def percentile(values: list[float], percent: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from figures import OURS, Figures, percentile
+from figures import OURS, Figures, micros, percentile
 
 MARK = "<!-- figures: {} -->\n"
 END = "<!-- end of figures -->\n"
@@ -57,11 +57,12 @@ def overhead(figures: Figures) -> str:
         ("breaker on f(), success", "a breaker on a function"),
         ("breaker on async def, never", "a breaker on a coroutine function"),
         ("rejection while open", "a refusal by an open breaker, raised and caught"),
-        ("retry + breaker", "retry, breaker and deadline on a coroutine function"),
+        ("retry + breaker + total timeout on f()", "retry, breaker and deadline on a function"),
+        ("retry + breaker + total timeout on async", "the same on a coroutine function"),
     ):
         if row := figures.row(start):
-            added = figures.added(row)
-            others = ", ".join(f"{name} {figure:,.0f}" for name, figure in added.items() if name != OURS)
+            added, peers = figures.added(row), figures.peers(row)
+            others = ", ".join(f"{name} {figure:,.0f}" for name, figure in added.items() if name in peers)
             note = " (retry alone)" if start.startswith("retry") else ""
             lines.append(f"| {text} | {added[OURS]:,.0f} ns | {others}{note} |")
     if row := figures.row("generator, per chunk"):
@@ -70,7 +71,7 @@ def overhead(figures: Figures) -> str:
         invoke = told["invoke"]
         others = ", ".join(f"`{name}` {invoke[name]:.0f}" for name in ("with_fallbacks", "with_retry"))
         lines.append(
-            f"| `with_resilience` on a chat model's `invoke` | {invoke['with_resilience']:.1f} µs | {others} |"
+            f"| `with_resilience` on a chat model's `invoke` | {micros(invoke['with_resilience'])} | {others} |"
         )
     if off := figures.off("ours"):
         theirs = percentile(figures.off("asyncio"), 99)

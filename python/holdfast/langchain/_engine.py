@@ -42,6 +42,7 @@ class Engine:
         self.completion = completion
         # Keyed by identity; the target is kept, so that its id is not given to another.
         self._members: dict[int, Member] = {}
+        self._speaks = provider_of(targets[0])
         self.models = tuple(self._member(target).model for target in targets)
         self.primary = self.models[0]
         self.providers = frozenset(map(provider_of, self.models))
@@ -77,8 +78,7 @@ class Engine:
     def _member(self, target: BaseChatModel) -> Member:
         known = self._members.get(id(target))
         if known is None:
-            speaks = next(iter(self._members.values())).provider if self._members else None
-            known = self._members[id(target)] = Member(target, speaks)
+            known = self._members[id(target)] = Member(target, self._speaks)
         return known
 
     def translated(
@@ -101,16 +101,16 @@ class Member:
 
     Args:
         target: As the user gave it; it is not changed.
-        speaks: The provider in whose words the pool is called; `None`: its own.
+        speaks: The provider in whose words the pool is called.
     """
 
     __slots__ = ("_run", "is_foreign", "marks", "model", "provider", "reads_marks", "target")
 
-    def __init__(self, target: BaseChatModel, speaks: str | None) -> None:
+    def __init__(self, target: BaseChatModel, speaks: str) -> None:
         self.target = target
         self.model = model = quiet_model(target)
         self.provider = provider_of(model)
-        self.is_foreign = speaks is not None and speaks != self.provider
+        self.is_foreign = speaks != self.provider
         self.reads_marks = reads_cache_marks(model)
         self.marks = marks_its_ends(model)
         self._run = {

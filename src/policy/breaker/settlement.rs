@@ -111,8 +111,11 @@ impl Breaker {
     }
 
     /// The same where the rules remember calls, or time them.
+    ///
+    /// # Errors
+    /// As [`settle_ok`](Breaker::settle_ok).
     #[inline]
-    fn settle_ok_timed(&self, permit: Permit, now: Time) -> Result<(), Permit> {
+    pub fn settle_ok_timed(&self, permit: Permit, now: Time) -> Result<(), Permit> {
         let word = self.cell.word();
         if permit.stamp != word.stamp() || permit.lease.is_some() || word.is(State::Shadow) {
             return Err(permit);

@@ -165,6 +165,8 @@ impl Latency {
     const SLOW: f64 = 0.01;
     /// From here on it is crowded: a queue as long as the work itself.
     const CROWDED: f64 = 2.0;
+    /// And a queue of less than 10 ms is none: that late an event loop or a busy machine of our own may be.
+    const NOTICEABLE: f64 = 0.01;
 
     /// Takes a wait in; is it crowded? After a yes it looks anew: one long queue is one piece of news.
     fn takes(&mut self, wait: Duration) -> bool {
@@ -179,7 +181,7 @@ impl Latency {
         self.lately += (wait - self.lately) * Self::QUICK;
         let pace = if self.lately < self.usually { Self::QUICK } else { Self::SLOW };
         self.usually += (self.lately - self.usually) * pace;
-        let crowded = self.lately > self.usually * Self::CROWDED;
+        let crowded = self.lately > (self.usually * Self::CROWDED).max(self.usually + Self::NOTICEABLE);
         if crowded {
             self.lately = self.usually;
         }

@@ -11,6 +11,7 @@
 //! | `concurrency` | the bulkhead (a fixed number of slots), and the limit that finds its own |
 //! | `adaptive` | the law by which that one grows and shrinks (AIMD) |
 //! | `priority` | how important a call is, and what is kept from the least important |
+//! | `quota` | how much a rate limit allows |
 //! | `rate` | requests, or weighted permits such as tokens, per time (GCRA) |
 //!
 //! A slot is taken by one compare-and-swap while nobody waits. Whoever gives one back while somebody does
@@ -26,10 +27,12 @@ pub mod concurrency;
 mod lock;
 pub mod place;
 mod priority;
+mod quota;
 pub mod rate;
 pub mod slots;
 
 pub use concurrency::{Concurrency, ConcurrencyConfig, Outcome, Slot};
 pub use place::Place;
 pub use priority::Priority;
-pub use rate::{Rate, RateConfig, Ration};
+pub use quota::RateConfig;
+pub use rate::{Rate, Ration};

@@ -60,7 +60,8 @@ pub struct NodeTargets {
 }
 
 /// The targets of a manager's nodes. Every attempt looks here, hence the hash.
-pub type Targets = RwLock<HashMap<NodeId, Arc<NodeTargets>, BuildHasherDefault<ByNumber>>>;
+pub type Targets = RwLock<ByNode>;
+type ByNode = HashMap<NodeId, Arc<NodeTargets>, BuildHasherDefault<ByNumber>>;
 
 /// Spreads the numbers of nodes, which are our own: nobody can make them collide.
 #[derive(Debug, Default)]
@@ -129,7 +130,9 @@ impl Callee {
         match self {
             Self::Function(_) => None,
             Self::Target(targets, _) | Self::WithNode(_, targets) => {
-                find(targets, attempt).map(|target| target.node.clone_ref(py))
+                let targets = targets.read();
+                let target = targets.get(&picked(&targets, attempt)?)?;
+                Some(target.node.clone_ref(py))
             }
         }
     }
@@ -170,8 +173,11 @@ fn with_first<'py>(
 /// The picked node's targets; where nobody picks, because guards only pass calls on, the eldest node's.
 fn find(targets: &Targets, attempt: &Attempt) -> Option<Arc<NodeTargets>> {
     let targets = targets.read();
-    let id = attempt.node.or_else(|| targets.keys().min().copied())?;
-    targets.get(&id).cloned()
+    targets.get(&picked(&targets, attempt)?).cloned()
+}
+
+fn picked(targets: &ByNode, attempt: &Attempt) -> Option<NodeId> {
+    attempt.node.or_else(|| targets.keys().min().copied())
 }
 
 /// The node left between the pick and the call: nobody was asked, so the call goes to another.

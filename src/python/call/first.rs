@@ -11,6 +11,7 @@
 
 use std::ptr;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use pyo3::ffi;
@@ -33,7 +34,7 @@ use crate::runtime::clock;
 /// How Python calls this guard, if a first attempt can do without the machine.
 pub fn vectorcall(guard: &Guard) -> Option<ffi::vectorcallfunc> {
     let plan = &guard.wiring().plan;
-    let simple = matches!(plan.target, Target::Bare | Target::Breaker(_)) && plan.limits.are_few();
+    let simple = matches!(plan.target, Target::Bare | Target::Breaker(_));
     if !simple || !guard.wiring().hands_answers_on() || !matches!(guard.callee(), Callee::Function(_)) {
         return None;
     }
@@ -44,14 +45,14 @@ pub fn vectorcall(guard: &Guard) -> Option<ffi::vectorcallfunc> {
         && plan.limits.bear_lag()
         && breaker.is_none_or(|breaker| breaker.bears_lag())
         && elapsed.is_none_or(|span| span >= Duration::from_secs(1));
-    let timed = plan.retry.is_some()
-        || plan.timeout.is_on()
-        || !plan.limits.rates.is_empty()
-        || breaker.is_some_and(|breaker| breaker.needs_now());
-    Some(match (timed, lags) {
-        (false, _) => first::<NO_TIME>,
-        (true, true) => first::<BY_TICKS>,
-        (true, false) => first::<EXACT>,
+    let ends = plan.timeout.is_on() || breaker.is_some_and(|breaker| breaker.needs_now());
+    let timed = ends || plan.retry.is_some() || !plan.limits.rates.is_empty();
+    Some(match (timed, lags, ends) {
+        (false, ..) => first::<NO_TIME, false>,
+        (true, true, false) => first::<BY_TICKS, false>,
+        (true, true, true) => first::<BY_TICKS, true>,
+        (true, false, false) => first::<EXACT, false>,
+        (true, false, true) => first::<EXACT, true>,
     })
 }
 
@@ -76,32 +77,30 @@ struct Held {
 }
 
 impl Held {
-    /// Goes through the doors; none if one of them is for the machine.
     #[inline]
-    fn take(plan: &Plan, began: Time) -> Option<Self> {
+    const fn new(began: Time) -> Self {
+        let (scope, ticket) = (ptr::null_mut(), ptr::null_mut());
+        Self { began, permit: None, taken: Taken::NOTHING, scope, ticket, mark: 0 }
+    }
+
+    /// Goes through the doors. False if one of them is for the machine; then nothing is held.
+    #[inline]
+    fn take(&mut self, plan: &Plan) -> bool {
         let breaker = breaker(plan);
         // What is known to be refused costs no quota.
         let admits = |state| matches!(state, State::Closed | State::ForcedClosed | State::Disabled);
         if breaker.is_some_and(|breaker| !admits(breaker.state())) {
-            return None;
+            return false;
         }
-        let taken = match plan.limits.take(began, clock::now) {
-            Ok(taken) => taken,
-            Err(taken) => {
-                give_back(plan, taken);
-                return None;
-            }
-        };
-        let permit = match breaker.map(|breaker| breaker.admit_fast(began)) {
-            Some(None) => {
-                give_back(plan, taken);
-                return None;
-            }
-            Some(permit) => permit,
-            None => None,
-        };
-        let (scope, ticket) = (ptr::null_mut(), ptr::null_mut());
-        Some(Self { began, permit, taken, scope, ticket, mark: 0 })
+        let through = plan.limits.take(&mut self.taken, self.began, clock::now)
+            && breaker.is_none_or(|breaker| {
+                self.permit = breaker.admit_fast(self.began);
+                self.permit.is_some()
+            });
+        if !through {
+            give_back(plan, std::mem::take(&mut self.taken));
+        }
+        through
     }
 
     /// Makes its scope the current one: false with an exception set, and then nothing has changed.
@@ -114,12 +113,18 @@ impl Held {
     unsafe fn enter(&mut self, py: Python<'_>, plan: &Plan) -> bool {
         let deadline = plan.deadline(self.began);
         let inherited = Inherited { deadline, ..Inherited::default() };
-        let scope = Scope::new(scope::fresh_call_id(), 1, None, inherited);
+        let scope = match Scope::new(scope::fresh_call_id(), 1, None, inherited).within_another(py) {
+            Ok(scope) => scope,
+            Err(error) => {
+                error.restore(py);
+                return false;
+            }
+        };
         if plan.timeout.is_on() {
             scope.wait_until(plan.timeout.binding(Phase::Answer, deadline, self.began, self.began));
         }
         self.mark = history::youngest_mark();
-        match Py::new(py, scope) {
+        match scope.within_another(py).and_then(|scope| Py::new(py, scope)) {
             Ok(scope) => self.scope = scope.into_ptr(),
             Err(error) => {
                 error.restore(py);
@@ -149,7 +154,7 @@ impl Held {
     }
 
     /// The machine takes over in the midst of the attempt.
-    fn convert(mut self, py: Python<'_>, plan: &Arc<Plan>) -> (Execution, Option<Py<Scope>>) {
+    fn convert(&mut self, py: Python<'_>, plan: &Arc<Plan>) -> (Execution, Option<Py<Scope>>) {
         let permit = breaker(plan).cloned().zip(self.permit.take());
         let execution =
             Execution::under_way(Arc::clone(plan), std::mem::take(&mut self.taken), permit, self.began);
@@ -161,9 +166,9 @@ impl Held {
     }
 }
 
-/// With the doors before the call and behind it. `WHEN`: the time that they want to be told.
+/// With the doors before the call and behind it. `WHEN`: the time that they want to be told. `ENDS`: also of its end.
 #[expect(unsafe_code, reason = "it is called from C")]
-unsafe extern "C" fn first<const WHEN: u8>(
+unsafe extern "C" fn first<const WHEN: u8, const ENDS: bool>(
     guard: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     nargsf: usize,
@@ -181,23 +186,24 @@ unsafe extern "C" fn first<const WHEN: u8>(
         if !scope::is_free(py) {
             return machine(guard, args, nargsf, names);
         }
-        let Some(mut held) = Held::take(plan, present::<WHEN>()) else {
+        let mut held = Held::new(present::<WHEN>());
+        if !held.take(plan) {
             return machine(guard, args, nargsf, names);
-        };
+        }
         let clocked = plan.timeout.is_on();
         if (clocked || plan.retry.is_some()) && !held.enter(py, plan) {
-            return given_up(plan, held);
+            return given_up(plan, &mut held);
         }
         let answer = pass_on(function.as_ptr(), args, nargsf, names);
         if answer.is_null() {
-            return go_on((guard, args, nargsf, names), held, answer);
+            return go_on((guard, args, nargsf, names), &mut held, answer);
         }
         held.leave(py);
-        let now = present::<WHEN>();
+        let now = if ENDS { present::<WHEN>() } else { Time::ZERO };
         if clocked && plan.missed(held.began, now).is_some() {
-            return go_on((guard, args, nargsf, names), held, answer);
+            return go_on((guard, args, nargsf, names), &mut held, answer);
         }
-        served(plan, held, now, answer)
+        served(plan, &mut held, now, answer)
     }
 }
 
@@ -208,27 +214,47 @@ unsafe extern "C" fn first<const WHEN: u8>(
 /// This thread is attached, no exception is set, and the answer is an owned reference.
 #[inline]
 #[expect(unsafe_code, reason = "an owned pointer")]
-unsafe fn served(plan: &Plan, held: Held, now: Time, answer: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    let Held { permit, taken, scope, .. } = held;
+unsafe fn served(plan: &Plan, held: &mut Held, now: Time, answer: *mut ffi::PyObject) -> *mut ffi::PyObject {
     plan.deposit();
-    let permit = breaker(plan).zip(permit);
-    let late = permit.and_then(|(breaker, permit)| Some((breaker, breaker.settle_ok(permit, now).err()?)));
-    let left = plan.limits.served(taken, clock::now);
+    let left = breaker(plan).zip(held.permit.take());
+    let left = left.and_then(|(breaker, permit)| breaker.settle_ok(permit, now).err());
+    let woken = plan.limits.served(&mut held.taken, clock::now);
     // SAFETY: by the function's own contract; the scope is owned, or null.
     unsafe {
-        ffi::Py_XDECREF(scope);
-        if let (None, Ok(None)) = (&late, &left) {
+        ffi::Py_XDECREF(held.scope);
+        if left.is_none() && matches!(woken, Some(None)) {
             return answer;
         }
+        held.permit = left;
+        served_slowly(plan, held, woken.flatten(), answer)
+    }
+}
+
+/// What the doors have left to be settled.
+///
+/// # Safety
+///
+/// As for [`served`].
+#[cold]
+#[expect(unsafe_code, reason = "an owned pointer")]
+unsafe fn served_slowly(
+    plan: &Plan,
+    held: &mut Held,
+    woken: Option<Waker>,
+    answer: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: by the function's own contract.
+    unsafe {
         enter(|py| {
             let answer = Bound::from_owned_ptr(py, answer).unbind();
-            if let Some((breaker, permit)) = late {
+            if let Some((breaker, permit)) = breaker(plan).zip(held.permit.take()) {
                 settle(breaker, permit, &Verdict::Ok);
             }
-            match left {
-                Ok(waker) => waker.into_iter().for_each(std::task::Waker::wake),
-                Err(taken) => moment(|at| plan.limits.land(taken, &Verdict::Ok, at.now, at.out)),
+            if let Some(waker) = woken {
+                waker.wake();
             }
+            let taken = std::mem::take(&mut held.taken);
+            moment(|at| plan.limits.land(taken, &Verdict::Ok, at.now, at.out));
             Ok(answer)
         })
     }
@@ -244,7 +270,7 @@ unsafe fn served(plan: &Plan, held: Held, now: Time, answer: *mut ffi::PyObject)
 #[expect(unsafe_code, reason = "raw pointers become references")]
 unsafe fn go_on(
     (guard, args, nargsf, names): (*mut ffi::PyObject, *const *mut ffi::PyObject, usize, *mut ffi::PyObject),
-    mut held: Held,
+    held: &mut Held,
     answer: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: by the function's own contract. The exception is held up while the call is put together, and is set
@@ -289,7 +315,7 @@ unsafe fn go_on(
 /// This thread is attached, and an exception is set.
 #[cold]
 #[expect(unsafe_code, reason = "the exception is held up")]
-unsafe fn given_up(plan: &Arc<Plan>, held: Held) -> *mut ffi::PyObject {
+unsafe fn given_up(plan: &Arc<Plan>, held: &mut Held) -> *mut ffi::PyObject {
     // SAFETY: by the function's own contract; the exception is set again.
     unsafe {
         enter(|py| {

@@ -96,7 +96,7 @@ unsafe extern "C" fn through<const WHEN: u8, const TIMED: bool>(
         }
         let settling = match WHEN {
             PLAIN => breaker.settle_ok_plain(permit),
-            _ => breaker.settle_ok(permit, present::<WHEN>()),
+            _ => breaker.settle_ok_timed(permit, present::<WHEN>()),
         };
         match settling {
             Ok(()) => answer,

@@ -10,7 +10,7 @@
 //! Every driver is the same loop: ask the [`Execution`](crate::pipeline::Execution) for a step, do it, report
 //! back. None decides anything. What they share is in `under_way.rs` (one call and what it holds), `callee.rs`
 //! (what to call), `resume.rs` (one step of somebody's awaitable), `alarm.rs` (our own clocks in asyncio),
-//! `scope.rs` (what the user's code can learn of its call) and `flow.rs` (what a stream hands out, and when).
+//! `scope.rs` and `context.rs` (what the user's code can learn of its call) and `flow.rs` (what a stream hands out, and when).
 //! `quick_state.rs` is no driver: it is here because it needs unsafe code.
 
 mod alarm;
@@ -21,6 +21,7 @@ mod awaitable;
 mod broken;
 mod by_hand;
 mod callee;
+mod context;
 mod coroutine;
 mod first;
 mod flow;

@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -184,6 +185,15 @@ def test_copies_share_the_manager(pool: FailoverChatModel) -> None:
     for other in (copy.copy(pool), copy.deepcopy(pool), pool.model_copy(update={"tags": ["x"]})):
         assert other.manager is pool.manager
         assert other.invoke("hi").content
+
+
+def test_a_cached_answer_asks_no_node(alpha: LocalServer, beta: LocalServer, chat: Make) -> None:
+    """LangChain's cache stands outside the pool; whichever node answered, the answer is the pool's."""
+    nodes = [hf.Node("a", chat(alpha)), hf.Node("b", chat(beta))]
+    cached = FailoverChatModel(nodes, cache=InMemoryCache())
+    said = [cached.invoke("hi").content for _ in range(3)]
+    assert said == ["alpha heard: hi"] * 3
+    assert (len(alpha.requests), len(beta.requests)) == (1, 0)
 
 
 def test_tools_reach_every_node(pool: FailoverChatModel, alpha: LocalServer, beta: LocalServer) -> None:

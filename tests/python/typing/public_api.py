@@ -165,6 +165,7 @@ async def blocks() -> None:
         if attempt is not None:
             assert_type(attempt.number, int)
             assert_type(attempt.time_left, float | None)
+            assert_type(attempt.attempt_time_left, float | None)
 
 
 # What a breaker and a pipeline tell.
