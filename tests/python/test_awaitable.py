@@ -99,7 +99,7 @@ async def test_r9_no_reference_stays(
 
     await many(200)
     before, grown = counts(), []
-    for _ in range(3):
+    for _ in range(6):
         blocks = sys.getallocatedblocks()
         await many(CALLS)
         assert counts() == before

@@ -271,6 +271,24 @@ def test_a_deadline_is_handed_down() -> None:
 # ---- limits ----
 
 
+def test_the_clock_of_the_attempt_around_it_runs_too(clock: ManualClock) -> None:
+    """A call inside an attempt may wait as long as the nearer of both clocks allows, the attempt's or its own."""
+
+    @hf.Timeout(5.0)
+    def inner() -> float | None:
+        scope = hf.current_attempt()
+        assert scope is not None
+        return scope._patience()
+
+    @hf.Timeout(attempt=0.3)
+    def outer() -> float | None:
+        clock.advance(0.1)
+        return inner()
+
+    assert outer() == pytest.approx(0.2)
+    assert inner() == pytest.approx(5.0)
+
+
 def test_l2_what_is_refused_costs_no_quota() -> None:
     """Whoever meets a shut gate gives back what the gates before it gave: nothing is used up by refusals."""
     rate, bulkhead = hf.RateLimit(10, per=3600.0), hf.Bulkhead(1)

@@ -113,7 +113,13 @@ impl Held {
     unsafe fn enter(&mut self, py: Python<'_>, plan: &Plan) -> bool {
         let deadline = plan.deadline(self.began);
         let inherited = Inherited { deadline, ..Inherited::default() };
-        let scope = Scope::new(scope::fresh_call_id(), 1, None, inherited);
+        let scope = match Scope::new(scope::fresh_call_id(), 1, None, inherited).within_another(py) {
+            Ok(scope) => scope,
+            Err(error) => {
+                error.restore(py);
+                return false;
+            }
+        };
         if plan.timeout.is_on() {
             scope.wait_until(plan.timeout.binding(Phase::Answer, deadline, self.began, self.began));
         }

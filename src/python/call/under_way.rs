@@ -1,5 +1,6 @@
 //! One call under way, and how it ends for Python.
 
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -50,7 +51,8 @@ pub struct Call {
     pub(super) args: Py<PyTuple>,
     pub(super) kwargs: Option<Py<PyDict>>,
     pub(super) execution: Option<Execution>,
-    last: Option<PyResult<Py<PyAny>>>,
+    /// What came of the latest attempt; an error as the exception that it is, so that the collector sees it.
+    last: Option<Result<Py<PyAny>, Py<PyBaseException>>>,
     id: Option<CallId>,
     pub(super) scope: Option<Py<Scope>>,
     /// The youngest mark on an exception when the attempt began.
@@ -239,7 +241,7 @@ impl Call {
 
     pub(super) fn record_as(&mut self, outcome: PyResult<Py<PyAny>>, verdict: &Verdict) -> Step {
         let verdict = self.replayable(*verdict);
-        self.last = Some(outcome);
+        self.last = Some(outcome.map_err(|error| Python::attach(|py| error.into_value(py))));
         if let Some(number) = self.racing.take() {
             return self.report_one(number, &verdict);
         }
@@ -316,6 +318,7 @@ impl Call {
             Finish::Late(expiry) => Err(errors::timeout(py, &expiry)),
             Finish::Return | Finish::Raise | Finish::FallBack(_) => {
                 let last = self.last.take().unwrap_or_else(|| Ok(py.None()));
+                let last = last.map_err(|error| PyErr::from_value(error.into_bound(py).into_any()));
                 if let (Err(error), Some(execution)) = (&last, &execution) {
                     history::annotate(py, error, execution, self.mark);
                 }
@@ -333,8 +336,10 @@ impl Call {
         visit.call(&self.scope)?;
         visit.call(&self.interrupted)?;
         visit.call(&self.made)?;
-        if let Some(Ok(value)) = &self.last {
-            visit.call(value)?;
+        match &self.last {
+            Some(Ok(value)) => visit.call(value)?,
+            Some(Err(error)) => visit.call(error)?,
+            None => (),
         }
         Ok(())
     }
