@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import functools
 import sys
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -139,9 +140,10 @@ def inside_a_deadline() -> Row:
     other.run(kept.__enter__)
     meanwhile = loop("f()", f=guarded)
 
-    def run(turns: int, _kept: Any = kept) -> float:
+    def run(turns: int) -> float:
         return meanwhile(turns)
 
+    weakref.finalize(run, other.run, kept.__exit__, None, None, None)
     variants = {
         "empty": loop("pass"),
         "bare": loop("f()", f=f),
