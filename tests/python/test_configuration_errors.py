@@ -143,7 +143,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    ("field", "make", "value"), CASES, ids=lambda v: repr(v)[:30] if not callable(v) else ""
+    ("field", "make", "value"),
+    CASES,
+    ids=lambda v: "" if callable(v) else repr(v)[:30].partition(" at 0x")[0],
 )
 def test_each_field_refuses_what_it_cannot_be(field: str, make: Callable[[Any], Any], value: Any) -> None:
     """`ConfigurationError` is a `ValueError` that names the field and states the rule, at the place of the mistake."""
