@@ -1,6 +1,5 @@
 """What every Python test stands on: the installed wheel, and fresh interpreters."""
 
-import gc
 import os
 import subprocess
 import sys
@@ -27,12 +26,6 @@ def pytest_sessionstart() -> None:
     if where.is_relative_to(ROOT / "python"):
         why = f"holdfast was imported from {where}; run `make test-python`"
         pytest.exit(why, returncode=pytest.ExitCode.USAGE_ERROR)
-
-
-def pytest_collection_finish() -> None:
-    """Take what is loaded by now out of the collector's sight: each `gc.collect()` of a test would walk all of it."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture

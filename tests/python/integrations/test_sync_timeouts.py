@@ -31,9 +31,9 @@ from holdfast.clients._copies import quiet
 from holdfast.langchain._copies import quiet_model
 from holdfast.testing import ManualClock
 
-LIMIT = 0.25
-"""Seconds of our clocks."""
-LATE = 1.5
+LIMIT = 0.5
+"""Seconds of our clocks: long enough for a new client to have sent its request on a busy machine."""
+LATE = 2.5
 """Seconds after which a call was not cut by them, however busy the machine is."""
 TLS = ssl.create_default_context()
 """One for all: to read the certificates takes most of the time that making a client takes."""
